@@ -1,0 +1,1 @@
+"""MCP tools for code and packages, forwarded to the sandbox."""

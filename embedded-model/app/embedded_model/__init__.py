@@ -1,0 +1,1 @@
+"""A deterministic command interpreter behind the OpenAI chat API."""

@@ -1,0 +1,1 @@
+"""Starts and supervises the stack on one machine, without Docker."""

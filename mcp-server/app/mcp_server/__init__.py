@@ -1,0 +1,1 @@
+"""The MCP gateway: one endpoint in front of all tool services."""

@@ -1,0 +1,1 @@
+"""The chat API: runs the tool loop between the LLM and MCP."""

@@ -1,0 +1,1 @@
+"""Runs untrusted Python and installs vetted packages."""
