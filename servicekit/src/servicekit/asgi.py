@@ -1,0 +1,238 @@
+"""The pure ASGI layers around every service.
+
+Outermost first:
+`Telemetry` (context, log line, metrics) → `ErrorBoundary` → `CallerGuard` (403) →
+CORS → `BodyRules` (415, 413) → the application.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servicekit.context import (
+    REQUEST_ID_HEADER,
+    context_from_headers,
+    current_context,
+    use_context,
+)
+from servicekit.errors import (
+    ForbiddenCaller,
+    PayloadTooLarge,
+    StackError,
+    UnsupportedMediaType,
+)
+from servicekit.guard import CallerPolicy
+from servicekit.logs import get_logger
+from servicekit.metrics import observe_request
+from servicekit.problems import problem_response
+
+log = get_logger()
+
+# Asked every few seconds by machines; logged only when they fail.
+QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+
+
+class RequestTooSlow(StackError):
+    """The body did not arrive within the request's deadline."""
+
+    type = "request-too-slow"
+    title = "The body came too slowly"
+    http_status = 408
+    rpc_code = -32002
+
+
+def route_of(scope: Scope) -> str | None:
+    """Return the template of the route that matched (`/sessions/{id}`), None without one."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
+
+
+class Telemetry:
+    """Reads the request's context, and says at the end how the request went."""
+
+    def __init__(self, app: ASGIApp, *, default_deadline_seconds: float) -> None:
+        self._app = app
+        self._default_deadline_seconds = default_deadline_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = context_from_headers(
+            Headers(scope=scope), default_deadline_seconds=self._default_deadline_seconds
+        )
+        started = time.perf_counter()
+        status = 499  # stays when the client leaves before the answer begins
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = context.request_id
+            await send(message)
+
+        with use_context(context):
+            try:
+                await self._app(scope, receive, send_stamped)
+            finally:
+                seconds = time.perf_counter() - started
+                route = route_of(scope)
+                observe_request(method=scope["method"], route=route, status=status, seconds=seconds)
+                write = _line_writer(route, status)
+                write(
+                    "request.finished",
+                    method=scope["method"],
+                    route=route or "unmatched",
+                    status=status,
+                    duration_ms=round(seconds * 1000, 2),
+                )
+
+
+def _line_writer(route: str | None, status: int):  # type: ignore[no-untyped-def]  # structlog's bound methods have no public type
+    if status >= 500:  # noqa: PLR2004  # server errors
+        return log.error
+    return log.debug if route in QUIET_ROUTES else log.info
+
+
+class ErrorBoundary:
+    """Turns what escaped the application into problem+json; no stack trace leaves the process."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal is_started
+            is_started = is_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        except StackError as error:
+            if is_started:
+                raise
+            await problem_response(error, current_context().request_id)(scope, receive, send)
+        except Exception:
+            log.exception("request.failed")
+            if is_started:
+                raise  # never answer twice: the server cuts the connection
+            unexpected = StackError(
+                "Something went wrong inside the service; "
+                "its log has the reason under this request id."
+            )
+            await problem_response(unexpected, current_context().request_id)(scope, receive, send)
+
+
+class CallerGuard:
+    """Answers 403 to a foreign Host or Origin."""
+
+    def __init__(self, app: ASGIApp, *, policy: CallerPolicy, variable_prefix: str) -> None:
+        self._app = app
+        self._policy = policy
+        self._variable_prefix = variable_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, if its caller is known."""
+        if scope["type"] in {"http", "websocket"}:
+            self._check(Headers(scope=scope))
+        await self._app(scope, receive, send)
+
+    def _check(self, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._policy.knows_host(hosts[0]):
+            raise ForbiddenCaller(
+                "This service does not answer to that Host name. If it is yours, add it to "
+                f"{self._variable_prefix}ALLOWED_HOSTS."
+            )
+        for origin in headers.getlist("origin"):
+            if not self._policy.knows_origin(origin, authority=hosts[0]):
+                raise ForbiddenCaller(
+                    "This service does not answer to pages of that origin. If it is yours, "
+                    f"add it to {self._variable_prefix}ALLOWED_ORIGINS."
+                )
+
+
+def _is_json(content_type: str) -> bool:
+    base = content_type.split(";", 1)[0].strip().lower()
+    return base == "application/json" or (
+        base.startswith("application/") and base.endswith("+json")
+    )
+
+
+class BodyRules:
+    """Reads a body whole first: declared as JSON (415), bounded (413) and in time (408)."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, json_exempt: Sequence[str]) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._json_exempt = tuple(json_exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        has_body = "transfer-encoding" in headers or length not in {"", "0"}
+        if has_body and length.isdigit() and int(length) > self._max_body_bytes:
+            raise self._too_large()
+        if not has_body or scope["path"].startswith(self._json_exempt or ("\0",)):
+            await self._app(scope, receive, send)
+            return
+        if not _is_json(headers.get("content-type", "")):
+            raise UnsupportedMediaType(
+                "Send the body as JSON, with the header Content-Type: application/json."
+            )
+        body = await self._read(receive)
+        if body is not None:
+            await self._app(scope, _replay(body, receive), send)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"The body may have at most {self._max_body_bytes} bytes; send less.",
+            max_body_bytes=self._max_body_bytes,
+        )
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        chunks: list[bytes] = []
+        total = 0
+        try:
+            async with asyncio.timeout(current_context().deadline.remaining()):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    chunks.append(message.get("body", b""))
+                    total += len(chunks[-1])
+                    if total > self._max_body_bytes:
+                        raise self._too_large()
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError:
+            raise RequestTooSlow(
+                "The body did not arrive within the request's deadline; send it again."
+            ) from None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    is_given = False
+
+    async def replayed() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -1,0 +1,49 @@
+"""A client that goes away stops the work that it asked for."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from servicekit.errors import StackError
+
+T = TypeVar("T")
+
+
+class ClientHungUp(StackError):
+    """Nobody waits for the answer any more; the status stands in the log alone."""
+
+    type = "client-hung-up"
+    title = "The client hung up"
+    http_status = 499
+    rpc_code = -32800
+
+
+async def _wait_for_hangup(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`, and cancel it when the client closes its connection.
+
+    Call it after the body was read. `work` is awaited to its end in every case, so
+    that its own clean-up runs.
+
+    Raises
+    ------
+    ClientHungUp
+        The client went away first.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_wait_for_hangup(request))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientHungUp("The client closed the connection before the answer was there.")
+        return task.result()
+    finally:
+        for each in (task, watch):
+            each.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
