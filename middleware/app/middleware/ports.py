@@ -1,0 +1,58 @@
+"""What the turn needs from the outside: a model to ask and tools to call."""
+
+from typing import Any, Protocol
+
+from servicekit.deadline import Deadline
+
+from middleware.conversation import ModelAnswer, ModelRequest, Tool, ToolResult
+
+
+class ChatModel(Protocol):
+    """A language model that can call tools."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, as the answer shows it."""
+        ...
+
+    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        """Return one whole answer.
+
+        Raises
+        ------
+        StackError
+            One of the `Llm…` errors; `LlmTimeout` when the deadline passed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return when a chat with the model works now; raise the reason otherwise."""
+        ...
+
+
+class Toolbox(Protocol):
+    """All tools that can be called, wherever they live."""
+
+    async def tools(self, deadline: Deadline) -> tuple[Tool, ...]:
+        """Return the tools that there are.
+
+        Raises
+        ------
+        GatewayUnreachable, GatewayTimeout
+            When nobody can say.
+        """
+        ...
+
+    async def call(self, name: str, arguments: dict[str, Any], deadline: Deadline) -> ToolResult:
+        """Call a tool; its own failure is a result.
+
+        Raises
+        ------
+        ToolUnknown, ArgumentsInvalid, GatewayUnreachable, ToolUnavailable, ToolTimeout
+            When the tool was not there to fail.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return when there are tools to call now; raise the reason otherwise."""
+        ...

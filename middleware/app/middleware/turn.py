@@ -1,0 +1,412 @@
+"""One turn: ask the model, make the calls that it wants, tell it what they gave, again.
+
+Knows a model and a toolbox by their ports alone. Whatever the model does wrong is
+told to it, within a budget; whatever it can't mend ends the turn with an error that
+says whose fault it was, or with a plain sentence.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, assert_never
+
+from servicekit.deadline import Deadline
+from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, StackError
+
+from middleware.arguments import Refused, Valid, parse, read_arguments
+from middleware.budget import Budget, TurnLimits
+from middleware.context_window import fit
+from middleware.conversation import (
+    AssistantMessage,
+    CallRecord,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    Usage,
+)
+from middleware.errors import (
+    ChatTimeout,
+    GatewayTimeout,
+    LlmAnswerTooLong,
+    LlmEmptyAnswer,
+    LlmTimeout,
+    ToolTimeout,
+    ToolUnknown,
+)
+from middleware.offer import Offer
+from middleware.ports import ChatModel, Toolbox
+from middleware.spoken_calls import spoken_calls
+from middleware.tool_output import capped
+
+TurnEnd = Literal[
+    "stop",
+    "length",
+    "content_filter",
+    "tool_calls",
+    "max_steps",
+    "repeated_failure",
+    "invalid_tool_calls",
+]
+CallFate = Literal["done", "failed", "refused"]
+
+# One answer that asks for more is a model running wild, not a plan.
+_MAX_CALLS_A_STEP = 16
+# What a problem document shows of each call that was made before the turn failed.
+_RECORD_CHARACTERS = 2_000
+# Ports keep the deadline themselves; this backs them up and must not beat them to it.
+_GRACE_SECONDS = 0.1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOutcome:
+    """How a turn ended.
+
+    `client_calls` are calls of the client's own tools, which only it can make; then
+    `end` is `tool_calls`.
+    """
+
+    text: str
+    end: TurnEnd
+    records: tuple[CallRecord, ...]
+    usage: Usage
+    steps: int
+    notices: tuple[str, ...] = ()
+    client_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One call after it was dealt with."""
+
+    call: ToolCall
+    record: CallRecord
+    fate: CallFate
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Where a turn stands; each step returns the next one."""
+
+    messages: tuple[Message, ...]
+    budget: Budget
+    records: tuple[CallRecord, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+    notices: tuple[str, ...] = ()
+    failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def after_answer(self, answer: ModelAnswer, notice: str | None) -> "_Progress":
+        """Return the progress with one more answer paid for."""
+        fresh = notice is not None and notice not in self.notices
+        return replace(
+            self,
+            usage=self.usage.plus(answer.usage),
+            steps=self.steps + 1,
+            budget=self.budget.spend_step(),
+            notices=(*self.notices, notice) if fresh and notice else self.notices,
+        )
+
+    def after_call(self, made: _Made, output_characters: int) -> "_Progress":
+        """Return the progress with a call's result in the transcript."""
+        failures = dict(self.failures)
+        if made.fate != "done":
+            key = (made.call.name, made.call.arguments_text)
+            failures[key] = failures.get(key, 0) + 1
+        text = capped(made.record.output, output_characters)
+        return replace(
+            self,
+            messages=(*self.messages, ToolMessage(made.call.id, made.call.name, text)),
+            records=(*self.records, made.record),
+            budget=self.budget.spend_refusal() if made.fate == "refused" else self.budget,
+            failures=failures,
+        )
+
+    def ended(self, end: TurnEnd, text: str, calls: tuple[ToolCall, ...] = ()) -> TurnOutcome:
+        """Return the outcome of a turn that ends here."""
+        return TurnOutcome(text, end, self.records, self.usage, self.steps, self.notices, calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Runs turns with one model and one toolbox."""
+
+    model: ChatModel
+    toolbox: Toolbox
+    limits: TurnLimits
+
+    async def run(
+        self,
+        messages: Sequence[Message],
+        deadline: Deadline,
+        *,
+        has_tools: bool = True,
+        client_tools: Sequence[Tool] = (),
+    ) -> TurnOutcome:
+        """Answer a conversation.
+
+        Parameters
+        ----------
+        messages
+            System prompt first, the user's or a tool's last.
+        deadline
+            By when the turn must be over; the caller keeps its own reserve.
+        has_tools
+            Whether our tools are offered.
+        client_tools
+            Tools that the client makes calls of itself.
+
+        Raises
+        ------
+        StackError
+            Of the model, the gateway or the clock; what was already called stands
+            in its `tool_calls` extension.
+        """
+        own = await self._tools(deadline) if has_tools else ()
+        offer = Offer.of(own, client_tools)
+        progress = _Progress(offer.renamed_for_model(messages), Budget.of(self.limits, deadline))
+        while True:
+            try:
+                answer, progress = await self._ask(progress, offer)
+                outcome, progress = await self._act(answer, progress, offer)
+            except StackError as error:
+                # Calls have effects: whoever gets the error must learn what was done.
+                error.extensions.setdefault("tool_calls", _shown(progress.records))
+                raise
+            if outcome is not None:
+                return outcome
+
+    async def _tools(self, deadline: Deadline) -> tuple[Tool, ...]:
+        slow = GatewayTimeout(
+            "The MCP gateway did not list its tools in time; see its /health, then ask again.",
+            hop="gateway",
+        )
+        return await _bounded(self.toolbox.tools(deadline), deadline, slow)
+
+    async def _ask(self, progress: _Progress, offer: Offer) -> tuple[ModelAnswer, _Progress]:
+        """Return an answer that says or calls something; an empty one is asked for again."""
+        fitted = fit(
+            progress.messages,
+            offer.tools,
+            window=self.limits.context_tokens,
+            answer_tokens=self.limits.max_answer_tokens,
+        )
+        request = ModelRequest(fitted.messages, offer.tools)
+        answer = await self._answer(request, progress.budget.deadline)
+        if answer.is_empty:
+            first = answer
+            request = replace(request, is_retry_without_thinking=first.has_reasoning)
+            answer = await self._answer(request, progress.budget.deadline)
+            answer = replace(answer, usage=answer.usage.plus(first.usage))
+        if answer.is_empty:
+            raise _empty(answer, self.limits)
+        answer = _with_usable_ids(_recovered(answer, offer), progress.steps)
+        _refuse_half_calls(answer, self.limits)
+        return answer, progress.after_answer(answer, fitted.notice)
+
+    async def _answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        if deadline.is_expired:
+            raise ChatTimeout(
+                "The time for this chat was used up by its tools before the model could answer. "
+                "Ask for less, or raise MIDDLEWARE_CHAT_TIMEOUT_SECONDS.",
+                hop="tools",
+            )
+        slow = LlmTimeout(
+            f"The model {self.model.name} did not answer in time. Ask again, use a smaller "
+            f"model, or raise MIDDLEWARE_CHAT_TIMEOUT_SECONDS.",
+            hop="model",
+        )
+        return await _bounded(self.model.answer(request, deadline), deadline, slow)
+
+    async def _act(
+        self, answer: ModelAnswer, progress: _Progress, offer: Offer
+    ) -> tuple[TurnOutcome | None, _Progress]:
+        """Make the answer's calls; an outcome when the turn is over."""
+        if not answer.calls:
+            end: TurnEnd = "stop" if answer.finish_reason == "tool_calls" else answer.finish_reason
+            return progress.ended(end, answer.text), progress
+        ours = tuple(call for call in answer.calls if call.name not in offer.client)
+        theirs = tuple(
+            offer.renamed_for_client(call) for call in answer.calls if call.name in offer.client
+        )
+        if ours and progress.budget.steps_left <= 0:
+            return progress.ended("max_steps", _after_steps(answer, progress)), progress
+        # The transcript must hold valid JSON: Ollama answers 400 to a history without.
+        said = AssistantMessage(answer.text, tuple(_with_sound_arguments(call) for call in ours))
+        progress = replace(progress, messages=(*progress.messages, said))
+        for place, call in enumerate(ours):
+            made = await self._make(call, place, offer, progress.budget)
+            progress = progress.after_call(made, self.limits.max_tool_output_characters)
+        if theirs:
+            text = _with_results(answer.text, progress.records)
+            return progress.ended("tool_calls", text, theirs), progress
+        return self._stopped(progress), progress
+
+    def _stopped(self, progress: _Progress) -> TurnOutcome | None:
+        """Return the outcome of a turn that goes in circles; None when it may go on."""
+        worst = max(progress.failures.items(), key=lambda item: item[1], default=None)
+        if worst is not None and worst[1] >= self.limits.max_same_failures:
+            (name, _), times = worst
+            last = next(record for record in reversed(progress.records) if record.is_error)
+            return progress.ended(
+                "repeated_failure",
+                f"I stopped: the same call of {name} failed {times} times. "
+                f"The last error was: {capped(last.output, 600)}",
+            )
+        if progress.budget.refusals_left <= 0:
+            return progress.ended(
+                "invalid_tool_calls",
+                "I stopped: the model kept making tool calls that can't be made. The last one "
+                f"was refused with: {capped(progress.records[-1].output, 600)}",
+            )
+        return None
+
+    async def _make(self, call: ToolCall, place: int, offer: Offer, budget: Budget) -> _Made:
+        """Make one call; every way in which it can go wrong becomes text for the model."""
+        tool = offer.own.get(call.name)
+        if place >= _MAX_CALLS_A_STEP:
+            return _refused(call, f"too many calls at once; make at most {_MAX_CALLS_A_STEP}", {})
+        if tool is None:
+            names = ", ".join(sorted(offer.own)) or "none"
+            return _refused(call, f"there is no tool {call.name!r}. The tools are: {names}")
+        match read_arguments(call.arguments_text, tool.input_schema):
+            case Refused(reason, arguments):
+                return _refused(call, f"{call.name} was not called: {reason}", arguments)
+            case Valid(arguments):
+                return await self._call(call, tool, arguments, budget.tool_deadline())
+            case never:
+                assert_never(never)
+
+    async def _call(
+        self, call: ToolCall, tool: Tool, arguments: dict[str, Any], deadline: Deadline
+    ) -> _Made:
+        begun = time.monotonic()
+        slow = ToolTimeout(f"{tool.name} did not answer in time.", hop=f"tool:{tool.name}")
+        fate: CallFate = "failed"
+        try:
+            result = await _bounded(
+                self.toolbox.call(tool.name, arguments, deadline), deadline, slow
+            )
+            output, fate = result.text, "failed" if result.is_error else "done"
+        except (ToolUnknown, ArgumentsInvalid) as error:
+            output, fate = f"Error: {error.detail}", "refused"
+        except DeadlineExceeded as error:
+            output = f"Error: {error.detail} It took longer than the chat can wait for."
+        except StackError as error:
+            output = f"Error: {error.detail} Don't call it again now; tell the user."
+        duration_ms = (time.monotonic() - begun) * 1000
+        is_error = fate != "done"
+        return _Made(call, CallRecord(tool.name, arguments, output, is_error, duration_ms), fate)
+
+
+async def _bounded(work: Awaitable[T], deadline: Deadline, slow: StackError) -> T:
+    """Await a port; `slow` when it overstays the deadline that it was given."""
+    try:
+        async with asyncio.timeout(deadline.remaining() + _GRACE_SECONDS):
+            return await work
+    except TimeoutError:
+        raise slow from None
+
+
+def _recovered(answer: ModelAnswer, offer: Offer) -> ModelAnswer:
+    """Return the answer with calls that it wrote as text made real."""
+    if answer.calls or answer.finish_reason == "length":
+        return answer
+    calls = spoken_calls(answer.text, offer.names)
+    return replace(answer, text="", calls=calls) if calls else answer
+
+
+def _with_usable_ids(answer: ModelAnswer, step: int) -> ModelAnswer:
+    """Give each call an id of its own; some servers send none, or one for all."""
+    seen: set[str] = set()
+    calls: list[ToolCall] = []
+    for place, call in enumerate(answer.calls):
+        usable = call.id if call.id and call.id not in seen else f"call_{step}_{place}"
+        usable = usable if not usable.startswith("spoken_") else f"call_{step}_{place}"
+        seen.add(usable)
+        calls.append(replace(call, id=usable))
+    return replace(answer, calls=tuple(calls))
+
+
+def _refuse_half_calls(answer: ModelAnswer, limits: TurnLimits) -> None:
+    """Raise when the bound on one answer cut a call: half a program must not run."""
+    if answer.finish_reason != "length":
+        return
+    for call in answer.calls:
+        try:
+            json.loads(call.arguments_text)
+        except ValueError:
+            raise _too_long(limits) from None
+
+
+def _too_long(limits: TurnLimits) -> LlmAnswerTooLong:
+    return LlmAnswerTooLong(
+        f"The model's answer was cut at {limits.max_answer_tokens} tokens in the middle of a tool "
+        "call, which was not made. Ask for something shorter, or raise "
+        "MIDDLEWARE_MAX_ANSWER_TOKENS.",
+        hop="model",
+    )
+
+
+def _empty(answer: ModelAnswer, limits: TurnLimits) -> StackError:
+    if answer.finish_reason == "length":
+        return _too_long(limits)
+    return LlmEmptyAnswer(
+        "The model gave an empty answer twice. Small models do so when they get a tool call "
+        "wrong; ask again in other words, or use a larger model (LLM_MODEL_NAME).",
+        hop="model",
+    )
+
+
+def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None = None) -> _Made:
+    known: dict[str, Any] | str = call.arguments_text if arguments is None else arguments
+    if isinstance(known, str):
+        try:
+            value = parse(known)
+        except ValueError:
+            value = known
+        known = value if isinstance(value, dict) else known
+    return _Made(call, CallRecord(call.name, known, f"Error: {reason}.", True, 0.0), "refused")
+
+
+def _with_sound_arguments(call: ToolCall) -> ToolCall:
+    try:
+        value = parse(call.arguments_text)
+    except ValueError:
+        value = None
+    sound = value if isinstance(value, dict) else {"unreadable": call.arguments_text[:500]}
+    return replace(call, arguments_text=json.dumps(sound))
+
+
+def _after_steps(answer: ModelAnswer, progress: _Progress) -> str:
+    said = f"{answer.text.strip()}\n\n" if answer.text.strip() else ""
+    return (
+        f"{said}I stopped after {progress.steps} steps without a final answer; "
+        f"{len(progress.records)} tool calls were made."
+    )
+
+
+def _with_results(text: str, records: tuple[CallRecord, ...]) -> str:
+    """Write our calls of this turn into the text: the client's transcript has no other place."""
+    if not records:
+        return text
+    results = "\n".join(f"[{record.name}] {capped(record.output, 2_000)}" for record in records)
+    return f"{text}\n{results}".strip()
+
+
+def _shown(records: tuple[CallRecord, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": record.name,
+            "arguments": record.arguments,
+            "output": capped(record.output, _RECORD_CHARACTERS),
+            "is_error": record.is_error,
+            "duration_ms": round(record.duration_ms, 1),
+        }
+        for record in records
+    ]
