@@ -1,0 +1,62 @@
+# The commands of the project; `make help` lists them.
+#
+# PYTHON chooses the interpreter for the set-up (3.11 or newer): make local PYTHON=python3.12
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv/bin/python
+SETUP = $(PYTHON) launcher/src/launcher/setup_env.py
+
+# The question goes through the environment, as typed: no shell and no make expansion sees it.
+export ASK_QUESTION := $(value Q)
+unexport Q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev local ask test lint types format unit lock bench conformance clean distclean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+
+setup: ## install what the stack needs (the other commands do it by themselves)
+	@$(SETUP) runtime
+
+setup-dev: ## install what the tests need as well
+	@$(SETUP) dev
+
+local: setup ## start everything on this machine; Ctrl-C ends it (VERBOSE=1 shows all logs)
+	@exec $(VENV) -P -m launcher --end-with-parent up
+
+ask: setup ## ask one question: make ask Q="what is 17*23?"
+	@exec $(VENV) -P -m launcher --end-with-parent ask
+
+test: lint types unit ## check style and types, run all tests
+
+lint: setup-dev ## check style
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+types: setup-dev ## check types
+	$(VENV) -m mypy
+
+unit: setup-dev ## run all tests
+	$(VENV) -m pytest -q
+
+format: setup-dev ## lay out the code and fix what can be fixed
+	$(VENV) -m ruff check --fix .
+	$(VENV) -m ruff format .
+
+lock: setup ## resolve requirements/*.in into requirements/*.lock
+	@$(SETUP) lock
+
+bench: setup-dev ## measure and print figures (never fails for a slow machine)
+	@for script in bench/*.py; do echo "== $$script"; $(VENV) "$$script" || exit 1; done
+
+conformance: setup-dev ## run the official MCP suite against the gateway (needs Node)
+	$(VENV) -P tests/conformance/run.py
+
+clean: ## remove logs and caches
+	rm -rf .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.cells/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the installed environments as well
+	rm -rf .venv .cells

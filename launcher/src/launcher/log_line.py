@@ -1,0 +1,76 @@
+"""A child's log line, as a person reads it."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["info", "warning", "error"]
+
+_LEVELS: dict[str, Level] = {
+    "warning": "warning",
+    "warn": "warning",
+    "error": "error",
+    "critical": "error",
+    "fatal": "error",
+    "exception": "error",
+}
+# Fields that the stream's own columns already say, or that no person reads.
+_SHOWN_ELSEWHERE = frozenset(
+    {
+        "event",
+        "level",
+        "timestamp",
+        "time",
+        "ts",
+        "service",
+        "logger",
+        "traceparent",
+        "trace_id",
+        "span_id",
+    }
+)
+_PLAIN_ALARMS: tuple[tuple[str, Level], ...] = (
+    ("Traceback (most recent call last)", "error"),
+    ("Fatal Python error", "error"),
+    ("CRITICAL", "error"),
+    ("ERROR", "error"),
+    ("WARNING", "warning"),
+)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line with its weight."""
+
+    level: Level
+    text: str
+
+
+def read_log_line(line: str) -> LogLine:
+    """Make a structured line readable; leave any other as it is."""
+    if line.startswith("{"):
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = None
+        if isinstance(fields, dict) and "event" in fields:
+            return _structured(fields)
+    for begin, level in _PLAIN_ALARMS:
+        if line.startswith(begin):
+            return LogLine(level, line)
+    return LogLine("info", line)
+
+
+def _structured(fields: dict[str, object]) -> LogLine:
+    level = _LEVELS.get(str(fields.get("level", "info")).lower(), "info")
+    details = " ".join(
+        f"{name}={_value(value)}"
+        for name, value in fields.items()
+        if name not in _SHOWN_ELSEWHERE and value is not None
+    )
+    return LogLine(level, f"{fields['event']} {details}".rstrip())
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 400 else text[:399] + "…"  # noqa: PLR2004  # a screen's worth
