@@ -35,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servicekit.context import current_context, outgoing_headers
 from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, NotFound, StackError
+from servicekit.mcp_client import META_PROBLEM
 from servicekit.mcp_mount import McpMount
 from servicekit.problems import parse_problem, problem_of
 
@@ -49,7 +50,7 @@ with warnings.catch_warnings():
         resolve_schema_references,
     )
 
-META_PROBLEM = "mcp-stack/problem"
+
 # The app answers a foreign Host with 403; calls that never leave the process use a name it knows.
 _BASE_URL = "http://localhost"
 _SUCCESS_STATUSES = ("200", "201", "202", "203")
