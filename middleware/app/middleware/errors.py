@@ -82,6 +82,10 @@ class LlmFailed(UpstreamUnavailable):
     title = "The model's server failed"
 
 
+class LlmRejected(LlmFailed):
+    """The model's server refused the request; asking again can't help."""
+
+
 class LlmCutOff(UpstreamUnavailable):
     """The stream of an answer ended before the answer did."""
 

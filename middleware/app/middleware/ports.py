@@ -33,8 +33,8 @@ class ChatModel(Protocol):
 class Toolbox(Protocol):
     """All tools that can be called, wherever they live."""
 
-    async def tools(self, deadline: Deadline) -> tuple[Tool, ...]:
-        """Return the tools that there are.
+    async def tools(self, deadline: Deadline, *, is_fresh: bool = False) -> tuple[Tool, ...]:
+        """Return the tools that there are; `is_fresh` asks for them in any case.
 
         Raises
         ------

@@ -1,0 +1,245 @@
+"""The model behind an OpenAI-compatible endpoint, by the official client.
+
+Answers are always streamed from the server: a stream says whether the answer
+is whole (it has a finish reason) or was cut, a plain answer does not. A server that
+ignores `stream` and answers plainly is understood too.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from servicekit.deadline import Deadline
+from servicekit.errors import StackError
+from servicekit.logs import get_logger
+
+from middleware.adapters.completion import Assembly, wire_messages, wire_tools
+from middleware.adapters.llm_errors import Blame, of_status, typed
+from middleware.conversation import ModelAnswer, ModelRequest
+from middleware.endpoint import Endpoint
+from middleware.errors import LlmBusy, LlmCutOff, LlmFailed, LlmUnreachable
+from middleware.telemetry import MODEL_FIRST_CHUNK_SECONDS, MODEL_SECONDS, MODEL_TOKENS
+
+log = get_logger()
+
+# Asking the model has no effects, so it may be asked again: a server that restarts is
+# back within seconds. The SDK's own retries are off: they know no deadline.
+_PAUSES_SECONDS: dict[type[StackError], Sequence[float]] = {
+    LlmUnreachable: (0.25, 0.5, 1.0, 2.0),
+    LlmBusy: (0.5, 1.0, 2.0),
+    LlmCutOff: (0.25,),
+    LlmFailed: (0.5,),
+}
+_CHECK_SECONDS = 2.5
+_CONNECT_SECONDS = 5.0
+_CHAT = "chat"
+# Reachable, and without a list of models: not every endpoint has one.
+_NO_LIST = frozenset({400, 404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn; a bound on their length is always sent."""
+
+    max_answer_tokens: int = 2048
+    temperature: float | None = None
+
+
+class OpenAiChatModel:
+    """A `ChatModel` over the OpenAI chat completions API.
+
+    Parameters
+    ----------
+    client
+        The HTTP client to the endpoint; it is closed by whoever opened it.
+    """
+
+    def __init__(self, endpoint: Endpoint, sampling: Sampling, client: httpx.AsyncClient) -> None:
+        self._endpoint = endpoint
+        self._sampling = sampling
+        self._blame = Blame(endpoint)
+        self._http = client
+        self._client = _official_client(endpoint, client)
+        # OpenAI's newer models refuse the name that everybody else needs.
+        self._bound_name = "max_tokens"
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._endpoint.model
+
+    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        """Return one whole answer; see the port."""
+        tried = 0
+        while True:
+            try:
+                return await self._measured(request, deadline)
+            except StackError as error:
+                pause = _pause(error, tried)
+                # A pause that eats the time for the answer is no help.
+                if pause is None or pause >= deadline.remaining() / 2:
+                    raise
+                log.warning("llm.retry", error_type=error.type, pause_seconds=pause)
+            tried += 1
+            await asyncio.sleep(pause)
+
+    async def check(self) -> None:
+        """Return when the endpoint has the model; raise the reason otherwise."""
+        key = self._endpoint.api_key
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                response = await self._http.get(
+                    f"{self._endpoint.base_url}/models",
+                    headers={"Authorization": f"Bearer {key}"} if key else {},
+                    timeout=_CHECK_SECONDS,
+                )
+        except (TimeoutError, httpx.TimeoutException):
+            raise self._blame.slow() from None
+        except httpx.HTTPError:
+            raise self._blame.unreachable() from None
+        if response.status_code in _NO_LIST:
+            return
+        if not response.is_success:
+            raise of_status(response.status_code, response.text, self._blame)
+        if not is_listed(self.name, response.content):
+            raise self._blame.model_not_found()
+
+    async def _measured(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        begun = time.monotonic()
+        error_type = ""
+        try:
+            answer = await self._asked(request, deadline)
+        except StackError as error:
+            error_type = error.type
+            raise
+        except asyncio.CancelledError:
+            error_type = "cancelled"
+            raise
+        finally:
+            MODEL_SECONDS.labels(_CHAT, self.name, error_type).observe(time.monotonic() - begun)
+        MODEL_TOKENS.labels("input", self.name).observe(answer.usage.prompt_tokens)
+        MODEL_TOKENS.labels("output", self.name).observe(answer.usage.completion_tokens)
+        return answer
+
+    async def _asked(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await self._streamed(request, deadline)
+        except (TimeoutError, openai.APITimeoutError) as error:
+            # Time was left: it was the connection that timed out, not the answer.
+            if deadline.remaining() > 1.0 and isinstance(error, openai.APITimeoutError):
+                raise self._blame.unreachable() from None
+            raise self._blame.slow() from None
+        except openai.BadRequestError as error:
+            if self._bound_name == "max_tokens" and "max_completion_tokens" in str(error.message):
+                self._bound_name = "max_completion_tokens"
+                return await self._asked(request, deadline)
+            raise typed(error, self._blame) from None
+        except openai.OpenAIError as error:
+            raise typed(error, self._blame) from None
+        except (ValueError, httpx.HTTPError, httpx.StreamError) as error:
+            raise self._blame.broken_stream(error) from None
+
+    async def _streamed(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        begun = time.monotonic()
+        stream: openai.AsyncStream[
+            ChatCompletionChunk
+        ] = await self._client.chat.completions.create(
+            **self._body(request),
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_headers=self._headers(),
+            timeout=cast("Any", httpx.Timeout(deadline.remaining(), connect=_CONNECT_SECONDS)),
+        )
+        assembly = Assembly()
+        # Leaving the block closes the connection, which stops the server's work.
+        async with stream:
+            try:
+                if "event-stream" not in stream.response.headers.get("content-type", ""):
+                    body = await stream.response.aread()
+                    return Assembly.of_completion(_completion(body)).answer(self._blame)
+                async for chunk in stream:
+                    if assembly.is_untouched:
+                        MODEL_FIRST_CHUNK_SECONDS.labels(_CHAT, self.name).observe(
+                            time.monotonic() - begun
+                        )
+                    assembly.add(chunk)
+            except openai.APITimeoutError:
+                raise
+            except (openai.APIConnectionError, httpx.TransportError) as error:
+                # It had begun to answer: a cut, not an absence.
+                raise self._blame.cut_off(type(error.__cause__ or error).__name__) from None
+        return assembly.answer(self._blame)
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": wire_messages(request.messages),
+            self._bound_name: self._sampling.max_answer_tokens,
+        }
+        if request.tools:
+            body["tools"] = wire_tools(request.tools)
+        if self._sampling.temperature is not None:
+            body["temperature"] = self._sampling.temperature
+        if request.is_retry_without_thinking:
+            body["reasoning_effort"] = "none"
+        return body
+
+    def _headers(self) -> dict[str, Any]:
+        return {} if self._endpoint.api_key else {"Authorization": openai.Omit()}
+
+
+def _official_client(endpoint: Endpoint, client: httpx.AsyncClient) -> openai.AsyncOpenAI:
+    """Return the SDK's client with nothing in it that its environment would add."""
+    official = openai.AsyncOpenAI(
+        base_url=endpoint.base_url,
+        # Empty, not None: None makes the SDK look for OPENAI_API_KEY by itself.
+        api_key=endpoint.api_key or "",
+        admin_api_key="",
+        organization="",
+        project="",
+        max_retries=0,
+        http_client=cast("Any", client),  # the SDK takes httpx's client and declares httpx2's
+        _enforce_credentials=False,
+    )
+    official.organization = None
+    official.project = None
+    # OPENAI_CUSTOM_HEADERS may hold credentials, which belong to OpenAI's address.
+    official._custom_headers = {}  # noqa: SLF001  # no public way to refuse the variable
+    return official
+
+
+def _pause(error: StackError, tried: int) -> float | None:
+    """Return the seconds to wait before asking again; None when it makes no sense."""
+    pauses = _PAUSES_SECONDS.get(type(error), ())
+    return max(pauses[tried], error.retry_after_seconds or 0) if tried < len(pauses) else None
+
+
+def _completion(body: bytes) -> ChatCompletion:
+    """Read a plain answer; ValueError when it is none."""
+    document = json.loads(body)
+    if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
+        raise ValueError("no choices")  # noqa: TRY004  # the reader's one kind of failure
+    return ChatCompletion.construct(**document)
+
+
+def is_listed(model: str, body: bytes) -> bool:
+    """Whether a list of models has this one, as far as the list can be trusted."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return True
+    if not isinstance(document, dict) or "data" not in document:
+        return True
+    entries = [entry for entry in document["data"] or () if isinstance(entry, dict)]
+    ids = {str(entry.get("id")) for entry in entries}
+    # llama.cpp serves its one model under any name; LiteLLM lists patterns.
+    if any(entry.get("owned_by") == "llamacpp" for entry in entries) or any("*" in i for i in ids):
+        return True
+    return not ids.isdisjoint({model, f"{model}:latest", model.removesuffix(":latest")})
