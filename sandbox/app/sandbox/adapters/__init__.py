@@ -1,0 +1,1 @@
+"""The only rooms that talk to another system: the runner's socket, the installer, the disk."""

@@ -1,0 +1,87 @@
+"""Asks the cell interpreter what it has, by a cell: so it works wherever the runner is."""
+
+import asyncio
+import json
+from typing import Final
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from servicekit.deadline import Deadline
+
+from sandbox.cells import CellRunner
+from sandbox.errors import RunnerDown
+from sandbox.packages.install import Interpreter
+
+_TIMEOUT_SECONDS: Final = 20.0
+_CODE: Final = """
+import importlib.metadata, json, platform
+print(json.dumps({
+    "python": platform.python_version(),
+    "packages": sorted({(d.metadata["Name"] or "", d.version or "")
+                        for d in importlib.metadata.distributions()}),
+}))
+"""
+
+
+class CellInventory:
+    """Runs one cell in a fresh session, without any package set, and keeps its answer."""
+
+    def __init__(self, runner: CellRunner) -> None:
+        self._runner = runner
+        self._known: Interpreter | None = None
+        self._asking = asyncio.Lock()
+
+    async def interpreter(self, deadline: Deadline) -> Interpreter:
+        """Return the cell interpreter and what it has; it is asked once."""
+        if self._known is None:
+            async with self._asking:
+                if self._known is None:
+                    self._known = await self._ask(deadline)
+        return self._known
+
+    async def _ask(self, deadline: Deadline) -> Interpreter:
+        session = await self._runner.open(package_path=None, deadline=deadline)
+        if session is None:
+            raise RunnerDown(
+                "The sandbox has no free place to look at its interpreter; try again in a moment.",
+                retry_after_seconds=2.0,
+            )
+        try:
+            seconds = min(_TIMEOUT_SECONDS, max(0.1, deadline.remaining()))
+            outcome = await session.run(_CODE, timeout_seconds=seconds)
+        finally:
+            session.close()
+        if outcome.status != "ok":
+            raise RunnerDown(
+                f"The sandbox could not list its interpreter's packages ({outcome.status}); "
+                "try again."
+            )
+        return parse_inventory(outcome.stdout)
+
+
+def parse_inventory(text: str) -> Interpreter:
+    """Read what the cell printed.
+
+    Raises
+    ------
+    RunnerDown
+        It is not what the cell prints.
+    """
+    try:
+        answer = json.loads(text)
+        packages = {
+            str(canonicalize_name(name)): version
+            for name, version in answer["packages"]
+            if name and _is_version(version)
+        }
+        return Interpreter(python=str(Version(answer["python"])), packages=packages)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunnerDown("The sandbox's interpreter gave no readable list of packages.") from error
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True

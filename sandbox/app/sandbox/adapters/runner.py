@@ -1,0 +1,303 @@
+"""The runner's socket protocol behind the `CellRunner` port.
+
+Each session is a connection of its own. Closing it is the command to kill: whatever
+ends this side (a cancelled call, a bug, kill -9), the other side sees the hang-up and
+ends the session.
+"""
+
+import asyncio
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from sandbox_runner import protocol
+from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
+from servicekit.deadline import Deadline
+from servicekit.errors import PayloadTooLarge
+from servicekit.wire.execution import ExecutionError
+
+from sandbox.cells import CellOutcome, CellSession, Protection, RunnerHello
+from sandbox.errors import RunnerDown, SandboxOff
+
+_READ_BYTES: Final = 256 << 10
+_HELLO_SECONDS: Final = 2.0
+# An open is a fork from a pool: milliseconds, unless the machine is starved.
+_OPEN_SECONDS: Final = 10.0
+# The warden ends a cell at its limit; this is how long it may take to say so.
+_REPORT_GRACE_SECONDS: Final = 5.0
+# The runner caps output; this is the seat belt in case it does not.
+_MAX_KEPT_BYTES: Final = 16 << 20
+_RETRY_PAUSES: Final = (0.02, 0.05, 0.1, 0.2)
+
+
+def clean_text(text: object) -> str:
+    r"""Return text that UTF-8 can carry: a lone surrogate becomes `\udXXX`."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class _Output:
+    """What one stream wrote, up to a cap."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._kept = 0
+        self.dropped = 0
+
+    def add(self, data: bytes) -> None:
+        kept = data[: max(0, _MAX_KEPT_BYTES - self._kept)]
+        self._parts.append(kept)
+        self._kept += len(kept)
+        self.dropped += len(data) - len(kept)
+
+    def text(self) -> str:
+        return b"".join(self._parts).decode("utf-8", "replace")
+
+
+class _Connection:
+    """Frames over one socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = FrameDecoder(max_json_bytes=protocol.MAX_EVENT_BYTES)
+        self._frames: deque[Frame] = deque()
+
+    @classmethod
+    async def connect(cls, path: Path) -> "_Connection":
+        return cls(*await asyncio.open_unix_connection(path))
+
+    @property
+    def is_open(self) -> bool:
+        return not (self._reader.at_eof() or self._writer.transport.is_closing())
+
+    async def send(self, request: protocol.Request) -> None:
+        self._writer.write(protocol.encode_request(request))
+        await self._writer.drain()
+
+    async def receive(self) -> Frame:
+        """Return the next frame; `ConnectionError` at the end of the stream."""
+        while not self._frames:
+            data = await self._reader.read(_READ_BYTES)
+            if not data:
+                raise ConnectionResetError("the runner closed the connection")
+            self._frames.extend(self._decoder.feed(data))
+        return self._frames.popleft()
+
+    async def ask(self, request: protocol.Request) -> protocol.Event:
+        await self.send(request)
+        return protocol.parse_event(await self.receive())
+
+    def abort(self) -> None:
+        # abort, not close: nothing that is still to be written is worth a wait
+        self._writer.transport.abort()
+
+
+class RunnerSession:
+    """One live session over its connection; see `CellSession`."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._runs = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the runner still holds the other end."""
+        return self._connection.is_open
+
+    async def run(self, code: str, *, timeout_seconds: float) -> CellOutcome:
+        """Run one cell to its end; a cancelled call kills the session."""
+        self._runs += 1
+        order = protocol.Run(str(self._runs), code, timeout_seconds)
+        _check_size(order)
+        is_whole = False
+        try:
+            async with asyncio.timeout(timeout_seconds + _REPORT_GRACE_SECONDS):
+                await self._connection.send(order)
+                outcome = await self._collect(order.id)
+            is_whole = not outcome.is_session_ended
+        except TimeoutError:
+            raise RunnerDown(
+                "The sandbox's runner did not report the end of the run in time; the run was "
+                "given up. Run the code again."
+            ) from None
+        except (OSError, protocol.ProtocolError) as error:
+            raise RunnerDown(
+                "The sandbox's runner went away while the code ran; what the code did is not "
+                "known. Run it again."
+            ) from error
+        finally:
+            if not is_whole:
+                self.close()
+        return outcome
+
+    async def _collect(self, run_id: str) -> CellOutcome:
+        streams = {FrameKind.STDOUT: _Output(), FrameKind.STDERR: _Output()}
+        while (frame := await self._connection.receive()).kind is not FrameKind.JSON:
+            streams[frame.kind].add(frame.payload)
+        event = protocol.parse_event(frame)
+        if not isinstance(event, protocol.Done) or event.id != run_id:
+            raise protocol.ProtocolError("expected the end of the run")
+        return _outcome(event, streams[FrameKind.STDOUT], streams[FrameKind.STDERR])
+
+    async def use_packages(self, path: Path) -> None:
+        """Put a package set on the session's import path, in place of the former one."""
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                event = await self._connection.ask(protocol.Packages(str(path)))
+            if not isinstance(event, protocol.PackagesApplied):
+                raise protocol.ProtocolError("expected the package set to be applied")
+        except (OSError, TimeoutError, protocol.ProtocolError) as error:
+            self.close()
+            raise RunnerDown(
+                "The session's interpreter went away while it was given the packages; "
+                "create a new session."
+            ) from error
+        except BaseException:
+            self.close()  # half a message was exchanged: the connection can't be used further
+            raise
+
+    def close(self) -> None:
+        """End the session; everything in it dies."""
+        self._connection.abort()
+
+
+class SocketRunner:
+    """The runner at a Unix socket; see `CellRunner`.
+
+    Parameters
+    ----------
+    socket
+        The runner's socket.
+    connect_seconds
+        How long to try again while nobody answers there: a runner that was killed is
+        back within about a second.
+    """
+
+    def __init__(self, socket: Path, *, connect_seconds: float) -> None:
+        self._socket = socket
+        self._connect_seconds = connect_seconds
+
+    async def hello(self) -> RunnerHello:
+        """Ask the runner how it is; one try."""
+        connection: _Connection | None = None
+        try:
+            async with asyncio.timeout(_HELLO_SECONDS):
+                connection = await _Connection.connect(self._socket)
+                event = await connection.ask(protocol.Hello())
+        except (OSError, TimeoutError, protocol.ProtocolError) as error:
+            raise self._down() from error
+        finally:
+            if connection is not None:
+                connection.abort()
+        if not isinstance(event, protocol.HelloEvent):
+            raise self._down()
+        if event.protocol != protocol.PROTOCOL_VERSION:
+            raise RunnerDown(
+                f"The runner speaks protocol {event.protocol}, this service "
+                f"{protocol.PROTOCOL_VERSION}; start both from the same release."
+            )
+        return _hello(event)
+
+    async def open(self, *, package_path: Path | None, deadline: Deadline) -> CellSession | None:
+        """Open a session; None when the runner has no free slot."""
+        tries_until = deadline.within(self._connect_seconds)
+        attempt = 0
+        while True:
+            try:
+                return await self._open_once(package_path, deadline.within(_OPEN_SECONDS))
+            except (OSError, TimeoutError, protocol.ProtocolError) as error:
+                # Nothing ran yet, so trying again is harmless.
+                if tries_until.is_expired:
+                    raise self._down() from error
+            pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
+            await asyncio.sleep(min(pause, tries_until.remaining()))
+            attempt += 1
+
+    async def _open_once(
+        self, package_path: Path | None, deadline: Deadline
+    ) -> RunnerSession | None:
+        order = protocol.Open(package_path=None if package_path is None else str(package_path))
+        connection: _Connection | None = None
+        is_opened = False
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                connection = await _Connection.connect(self._socket)
+                event = await connection.ask(order)
+            is_opened = isinstance(event, protocol.Opened)
+        finally:
+            if connection is not None and not is_opened:
+                connection.abort()
+        if is_opened:
+            return RunnerSession(connection)
+        return self._refused(event)
+
+    @staticmethod
+    def _refused(event: protocol.Event) -> None:
+        if not isinstance(event, protocol.Refused):
+            raise protocol.ProtocolError("expected a session or a refusal")
+        if event.reason == "unsafe":
+            raise SandboxOff(
+                "The sandbox is off: this machine's kernel can't isolate untrusted code "
+                f"({clean_text(event.detail)}). Run it on Linux with Landlock."
+            )
+        if event.reason == "bad-request":
+            raise RunnerDown(  # a package set that was removed, or two different releases
+                f"The runner refused to open a session: {clean_text(event.detail)}."
+            )
+
+    def _down(self) -> RunnerDown:
+        return RunnerDown(
+            "The sandbox's runner does not answer at its socket; code can't be run until it is "
+            "back. It is restarted by itself: try again in a few seconds.",
+            retry_after_seconds=2.0,
+        )
+
+
+def _check_size(order: protocol.Run) -> None:
+    # The frame's JSON escapes what is not ASCII: six bytes for a character, at most twelve.
+    if len(order.code) * 12 < protocol.MAX_REQUEST_BYTES - 1024:
+        return
+    size = len(protocol.encode_request(order))
+    if size > protocol.MAX_REQUEST_BYTES:
+        raise PayloadTooLarge(
+            f"The code is too long: {size} bytes as the runner gets it, of "
+            f"{protocol.MAX_REQUEST_BYTES}. Split it over several cells."
+        )
+
+
+def _hello(event: protocol.HelloEvent) -> RunnerHello:
+    return RunnerHello(
+        python=clean_text(event.python),
+        is_safe=event.is_safe,
+        protections=tuple(
+            Protection(item.name, item.state, item.detail) for item in event.protections
+        ),
+        preloaded=event.preloaded,
+        slots=event.slots.size,
+        slots_in_use=event.slots.in_use,
+    )
+
+
+def _outcome(event: protocol.Done, stdout: _Output, stderr: _Output) -> CellOutcome:
+    return CellOutcome(
+        status=event.status,
+        signal=event.signal,
+        stdout=stdout.text(),
+        stderr=stderr.text(),
+        result=None if event.result is None else clean_text(event.result),
+        error=None if event.error is None else _error(event.error),
+        duration_ms=event.duration_ms,
+        peak_memory_bytes=event.peak_memory_bytes,
+        kill_ms=event.kill_ms,
+        stdout_dropped_bytes=event.stdout_dropped + stdout.dropped,
+        stderr_dropped_bytes=event.stderr_dropped + stderr.dropped,
+        is_session_ended=event.session_ended,
+    )
+
+
+def _error(error: protocol.CellError) -> ExecutionError:
+    return ExecutionError(
+        type=clean_text(error.type),
+        message=clean_text(error.message),
+        traceback=clean_text(error.traceback),
+    )

@@ -1,0 +1,137 @@
+"""The composition root: settings → adapters → decisions → routes."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from servicekit.health import Dependency
+from servicekit.logs import get_logger
+from servicekit.service import Service, build_app
+
+from sandbox.adapters.inventory import CellInventory
+from sandbox.adapters.package_store import PackageStore
+from sandbox.adapters.runner import SocketRunner
+from sandbox.adapters.uv import Uv, UvOptions
+from sandbox.admission import Admission
+from sandbox.cells import CellRunner
+from sandbox.execution import Execution, TimeBounds
+from sandbox.isolation import Isolation
+from sandbox.packages.install import Packages, Resolver
+from sandbox.packages.names import load_name_rules
+from sandbox.packages.tree import TreeLimits
+from sandbox.routes import execute, packages, sessions
+from sandbox.sessions import SessionLimits, Sessions
+from sandbox.settings import SandboxSettings
+from sandbox.wiring import Wiring
+
+log = get_logger()
+
+_INSTRUCTIONS = (
+    "Runs Python in isolation. A session keeps variables and files from cell to cell; a run "
+    "without one has a fresh session that ends with it."
+)
+
+
+def create_app(
+    settings: SandboxSettings,
+    *,
+    runner: CellRunner | None = None,
+    resolver: Resolver | None = None,
+) -> Service:
+    """Compose the service.
+
+    Parameters
+    ----------
+    runner, resolver
+        Stand-ins for the runner at its socket and for the package tool.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Wiring]:
+        wiring = _wire(settings, runner=runner, resolver=resolver)
+        sweep = asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds))
+        try:
+            yield wiring
+        finally:
+            sweep.cancel()
+            await asyncio.gather(sweep, return_exceptions=True)
+            wiring.sessions.close_all()
+
+    return build_app(
+        name="sandbox",
+        summary="Runs untrusted Python in isolation and installs vetted packages",
+        settings=settings,
+        lifespan=lifespan,
+        routers=(execute.router, sessions.router, packages.router),
+        dependencies=_dependencies,
+        health_details=lambda wiring: wiring.isolation.report(),
+        mcp_tag="tool",
+        mcp_instructions=_INSTRUCTIONS,
+        default_deadline_seconds=settings.request_deadline_seconds,
+    )
+
+
+def _wire(
+    settings: SandboxSettings, *, runner: CellRunner | None, resolver: Resolver | None
+) -> Wiring:
+    runner = runner or SocketRunner(
+        settings.runner_socket, connect_seconds=settings.connect_seconds
+    )
+    rules = load_name_rules(allow=settings.packages_allow, block=settings.packages_block)
+    store = PackageStore(
+        settings.packages_dir,
+        TreeLimits(settings.packages_max_set_bytes, settings.packages_max_set_files),
+        trusted=frozenset(rules.popular),
+    )
+    store.prepare()
+    live = Sessions(
+        runner,
+        SessionLimits(
+            live=settings.max_sessions,
+            idle_seconds=settings.session_idle_seconds,
+            waiting_per_session=settings.queue_limit,
+        ),
+        store.default_place,
+    )
+    return Wiring(
+        execution=Execution(
+            Admission(slots=settings.slots, queue_limit=settings.queue_limit),
+            live,
+            TimeBounds(settings.default_timeout_seconds, settings.max_timeout_seconds),
+        ),
+        sessions=live,
+        packages=Packages(
+            rules=rules,
+            inventory=CellInventory(runner),
+            resolver=resolver or Uv(_uv_options(settings), os.environ),
+            store=store,
+            sessions=live,
+        ),
+        isolation=Isolation(runner),
+    )
+
+
+def _uv_options(settings: SandboxSettings) -> UvOptions:
+    return UvOptions(
+        index_url=settings.packages_index_url,
+        min_age_days=settings.packages_min_age_days,
+        timeout_seconds=settings.packages_timeout_seconds,
+        max_file_bytes=settings.packages_max_set_bytes,
+        cache=settings.packages_dir / "cache",
+    )
+
+
+def _dependencies(wiring: Wiring) -> Sequence[Dependency]:
+    return (
+        Dependency("sandbox-runner", wiring.isolation.check_runner),
+        # Soft: where the kernel can't isolate, the sandbox is off and all else works.
+        Dependency("isolation", wiring.isolation.check_isolation, is_hard=False),
+    )
+
+
+async def _sweep(live: Sessions, idle_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(min(30.0, max(0.05, idle_seconds / 4)))
+        live.evict_overdue()

@@ -1,0 +1,94 @@
+"""The port to the runner: what the service asks of it and what it reports, as plain values.
+
+`adapters/runner.py` speaks the runner's socket protocol behind this port; the
+decisions above know only these names.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from servicekit.deadline import Deadline
+from servicekit.wire.execution import ExecutionError, ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """One protection by name, with its state on this kernel."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerHello:
+    """What the runner says of itself."""
+
+    python: str
+    is_safe: bool
+    protections: tuple[Protection, ...]
+    preloaded: tuple[str, ...]
+    slots: int
+    slots_in_use: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellOutcome:
+    """How one cell ended; times, memory and status come from the warden alone."""
+
+    status: ExecutionStatus
+    signal: str | None
+    stdout: str
+    stderr: str
+    result: str | None
+    error: ExecutionError | None
+    duration_ms: float
+    peak_memory_bytes: int
+    kill_ms: float | None
+    stdout_dropped_bytes: int
+    stderr_dropped_bytes: int
+    is_session_ended: bool
+
+
+class CellSession(Protocol):
+    """One live interpreter in the runner."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the runner still holds the other end."""
+
+    async def run(self, code: str, *, timeout_seconds: float) -> CellOutcome:
+        """Run one cell to its end.
+
+        A cancelled call kills the session with everything that runs in it.
+
+        Raises
+        ------
+        RunnerDown
+            The runner went away before it reported.
+        """
+
+    async def use_packages(self, path: Path) -> None:
+        """Put a package set on the session's import path, in place of the former one."""
+
+    def close(self) -> None:
+        """End the session; everything in it dies."""
+
+
+class CellRunner(Protocol):
+    """Where sessions come from."""
+
+    async def hello(self) -> RunnerHello:
+        """Ask the runner how it is."""
+
+    async def open(self, *, package_path: Path | None, deadline: Deadline) -> CellSession | None:
+        """Open a session; None when the runner has no free slot.
+
+        Raises
+        ------
+        SandboxOff
+            The runner can't isolate a run on this kernel.
+        RunnerDown
+            Nobody answers at the socket, also after some tries.
+        """

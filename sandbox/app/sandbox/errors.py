@@ -1,0 +1,76 @@
+"""What can go wrong in the sandbox service, each with its own numbers and type."""
+
+from servicekit.errors import (
+    ArgumentsInvalid,
+    NotFound,
+    ServiceUnavailable,
+    StackError,
+    UpstreamUnavailable,
+)
+
+
+class RunnerDown(UpstreamUnavailable):
+    """The runner can't be reached, or it went away while a run was under way."""
+
+    type = "sandbox-runner-down"
+    title = "The sandbox's runner does not answer"
+
+
+class SandboxOff(ServiceUnavailable):
+    """This machine's kernel can't isolate a run, so nothing is run."""
+
+    type = "sandbox-off"
+    title = "The sandbox is off"
+
+
+class SessionUnknown(NotFound):
+    """No session ever had this name here."""
+
+    type = "session-unknown"
+    title = "Unknown session"
+
+
+class SessionEnded(StackError):
+    """The session existed and is gone; `reason` says why."""
+
+    type = "session-ended"
+    title = "The session has ended"
+    http_status = 410
+    rpc_code = -32602
+
+
+class TimeoutOutOfBounds(ArgumentsInvalid):
+    """A time limit that this service does not grant; it is never clamped."""
+
+    type = "timeout-out-of-bounds"
+    title = "The time limit is out of bounds"
+
+
+class PackageRefused(StackError):
+    """A package that the rules do not let in; `rule` names the rule."""
+
+    type = "package-refused"
+    title = "The package is refused"
+    http_status = 422
+    rpc_code = -32602
+
+
+class PackageUnknown(NotFound):
+    """The index has no such package or no such version."""
+
+    type = "package-unknown"
+    title = "Unknown package"
+
+
+class IndexUnavailable(UpstreamUnavailable):
+    """The package index does not answer."""
+
+    type = "package-index-down"
+    title = "The package index does not answer"
+
+
+class InstallFailed(UpstreamUnavailable):
+    """The installer ended in a way that no rule explains."""
+
+    type = "package-install-failed"
+    title = "The package could not be installed"

@@ -1,0 +1,165 @@
+"""One run of code, from admission to result.
+
+The request's deadline bounds everything, waiting included; the cell's own time
+limit bounds the cell. When a cell reaches its limit, that is an answer
+(`status: timeout`); when the request's time ends before the cell could start, it
+is an error.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from servicekit.context import RequestContext
+from servicekit.deadline import Deadline
+from servicekit.errors import DeadlineExceeded, StackError
+from servicekit.wire.execution import ExecuteRequest, ExecuteResult
+
+from sandbox.admission import Admission
+from sandbox.cells import CellOutcome
+from sandbox.errors import RunnerDown, TimeoutOutOfBounds
+from sandbox.metrics import EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
+from sandbox.sessions import EndReason, LiveSession, Sessions
+
+# Kept of the request's time for killing a tree and sending the answer: a kill takes some 10 ms.
+_ANSWER_RESERVE_SECONDS = 0.15
+# Less than this is no chance for a cell; it would only end as a timeout.
+_LEAST_RUN_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBounds:
+    """Limits of a cell's own time."""
+
+    default_seconds: float
+    max_seconds: float
+
+    def choose(self, wanted: float | None) -> float:
+        """Return the limit that a request gets.
+
+        Raises
+        ------
+        TimeoutOutOfBounds
+            It asked for more than the service grants.
+        """
+        if wanted is None:
+            return self.default_seconds
+        if not 0 < wanted <= self.max_seconds:
+            raise TimeoutOutOfBounds(
+                f"timeout_seconds must be over 0 and at most {self.max_seconds:g}; it was "
+                f"{wanted:g}. Leave it out for {self.default_seconds:g} seconds.",
+                maximum_seconds=self.max_seconds,
+            )
+        return wanted
+
+
+class Execution:
+    """Runs cells: admission, then a session, then the run."""
+
+    def __init__(self, admission: Admission, sessions: Sessions, bounds: TimeBounds) -> None:
+        self._admission = admission
+        self._sessions = sessions
+        self._bounds = bounds
+
+    async def execute(
+        self, request: ExecuteRequest, *, client: str, context: RequestContext
+    ) -> ExecuteResult:
+        """Run one cell in its session, or in a fresh one that ends with it.
+
+        A cancelled call kills what it started.
+
+        Raises
+        ------
+        TimeoutOutOfBounds, SessionUnknown, SessionEnded
+            The request asks for what is not there.
+        TooBusy, DeadlineExceeded
+            There was no place, or none in time.
+        RunnerDown, SandboxOff
+            The runner can't run it.
+        """
+        limit = self._bounds.choose(request.timeout_seconds)
+        async with self._session(request.session_id, client, context.deadline) as session:
+            outcome = await self._run(session, request.code, limit, context.deadline)
+        _count(outcome)
+        return _result(outcome, request.session_id)
+
+    @asynccontextmanager
+    async def _session(
+        self, session_id: str | None, client: str, deadline: Deadline
+    ) -> AsyncIterator[LiveSession]:
+        if session_id is None:
+            async with (
+                self._admission.slot(client, deadline),
+                self._sessions.fresh(deadline) as session,
+            ):
+                yield session
+        else:
+            # First the session's turn, then the slot: a slot must not idle behind a busy session.
+            async with (
+                self._sessions.use(session_id, deadline) as session,
+                self._admission.slot(client, deadline),
+            ):
+                yield session
+
+    async def _run(
+        self, session: LiveSession, code: str, limit: float, deadline: Deadline
+    ) -> CellOutcome:
+        seconds = min(limit, deadline.earlier(_ANSWER_RESERVE_SECONDS).remaining())
+        if seconds < _LEAST_RUN_SECONDS:
+            raise DeadlineExceeded(
+                "The time for this request ended before its code could start. "
+                "Try again later or allow more time."
+            )
+        session.cells += 1
+        try:
+            outcome = await session.cell.run(code, timeout_seconds=seconds)
+        except RunnerDown:
+            self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
+            self._sessions.end(session.session_id, EndReason.RUNNER_LOST)
+            raise
+        except StackError:
+            raise  # refused before anything ran: the session is as it was
+        except BaseException:  # hang-up and shutdown: the run was killed, and its session with it
+            self._sessions.end(session.session_id, EndReason.CANCELLED)
+            raise
+        if outcome.is_session_ended:  # said before the next in line gets its turn
+            self._sessions.end(session.session_id, _end_reason(outcome))
+        return outcome
+
+
+_END_REASONS = {
+    "timeout": EndReason.TIMEOUT,
+    "memory": EndReason.MEMORY,
+    "output": EndReason.OUTPUT,
+    "killed": EndReason.KILLED,
+    "crashed": EndReason.CRASHED,
+    "cancelled": EndReason.CANCELLED,
+}
+
+
+def _end_reason(outcome: CellOutcome) -> EndReason:
+    return _END_REASONS.get(outcome.status, EndReason.EXITED)
+
+
+def _count(outcome: CellOutcome) -> None:
+    EXECUTIONS.labels(status=outcome.status).inc()
+    EXECUTION_SECONDS.observe(outcome.duration_ms / 1000)
+    if outcome.kill_ms is not None:
+        KILL_SECONDS.observe(outcome.kill_ms / 1000)
+
+
+def _result(outcome: CellOutcome, session_id: str | None) -> ExecuteResult:
+    return ExecuteResult(
+        status=outcome.status,
+        signal=outcome.signal,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        result=outcome.result,
+        error=outcome.error,
+        session_id=session_id,
+        duration_ms=outcome.duration_ms,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        stdout_truncated_bytes=outcome.stdout_dropped_bytes,
+        stderr_truncated_bytes=outcome.stderr_dropped_bytes,
+        session_ended=outcome.is_session_ended or session_id is None,
+    )

@@ -1,0 +1,66 @@
+"""How well this machine isolates a run, as the runner's probe found it."""
+
+from collections.abc import Mapping
+
+from servicekit.logs import get_logger
+
+from sandbox.cells import CellRunner, RunnerHello
+from sandbox.errors import SandboxOff
+
+log = get_logger()
+
+
+class Isolation:
+    """Asks the runner how it is and keeps its last answer.
+
+    Parameters
+    ----------
+    runner
+        Whom to ask.
+    """
+
+    def __init__(self, runner: CellRunner) -> None:
+        self._runner = runner
+        self._last: RunnerHello | None = None
+
+    async def look(self) -> RunnerHello:
+        """Ask the runner, and log a change of what it says once."""
+        hello = await self._runner.hello()
+        last, self._last = self._last, hello
+        if last is None or last.is_safe != hello.is_safe:
+            _log_state(hello)
+        return hello
+
+    async def check_runner(self) -> None:
+        """Raise when the runner does not answer."""
+        await self.look()
+
+    async def check_isolation(self) -> None:
+        """Raise when the runner answers and can't isolate a run."""
+        if self._last is not None and not self._last.is_safe:
+            raise SandboxOff(
+                "The sandbox is off: this machine's kernel can't isolate untrusted code. "
+                "All else works; run the sandbox on Linux with Landlock to have it."
+            )
+
+    def report(self) -> Mapping[str, object]:
+        """Return what `/health` shows of the protections, each by name with its state."""
+        if self._last is None:
+            return {}
+        return {
+            "is_safe": self._last.is_safe,
+            "python": self._last.python,
+            "protections": {
+                item.name: {"state": item.state, "detail": item.detail}
+                for item in self._last.protections
+            },
+            "slots": {"size": self._last.slots, "in_use": self._last.slots_in_use},
+        }
+
+
+def _log_state(hello: RunnerHello) -> None:
+    states = {item.name: item.state for item in hello.protections}
+    if hello.is_safe:
+        log.info("sandbox.on", python=hello.python, protections=states)
+    else:
+        log.warning("sandbox.off", reason="the kernel can't isolate a run", protections=states)

@@ -1,0 +1,21 @@
+"""What an operator sees of the sandbox in Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+EXECUTIONS = Counter("sandbox_executions_total", "Cells by how they ended", ["status"])
+EXECUTION_SECONDS = Histogram(
+    "sandbox_execution_seconds", "Time that a cell ran, as the warden reports it", buckets=_SECONDS
+)
+SLOTS_IN_USE = Gauge("sandbox_slots_in_use", "Runs that go on at present")
+QUEUE_LENGTH = Gauge("sandbox_queue_length", "Runs that wait for a place")
+WAIT_SECONDS = Histogram("sandbox_wait_seconds", "Time from request to place", buckets=_SECONDS)
+KILL_SECONDS = Histogram(
+    "sandbox_kill_seconds", "Time from a limit to the death of the whole tree", buckets=_SECONDS
+)
+SESSIONS_LIVE = Gauge("sandbox_sessions_live", "Sessions that callers hold open")
+SESSIONS_ENDED = Counter("sandbox_sessions_ended_total", "Sessions by why they ended", ["reason"])
+PACKAGE_INSTALLS = Counter(
+    "sandbox_package_installs_total", "Package requests by outcome", ["outcome"]
+)

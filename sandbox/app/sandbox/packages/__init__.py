@@ -1,0 +1,1 @@
+"""Packages from an untrusted wish to an immutable, content-addressed folder."""

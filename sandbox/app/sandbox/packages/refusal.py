@@ -1,0 +1,32 @@
+"""How a refusal reads: the rule, what was probably meant, and what an operator can do."""
+
+from sandbox.errors import PackageRefused
+
+
+def refusal(
+    rule: str, package: str, why: str, *, meant: str | None = None, operator: str | None = None
+) -> PackageRefused:
+    """Return the error for a package that a rule does not let in.
+
+    Parameters
+    ----------
+    rule
+        The rule's stable name.
+    package
+        The package as the caller wrote it; it is shown cut and escaped.
+    why
+        One sentence.
+    meant
+        The package that was probably meant.
+    operator
+        What the operator of this sandbox can do, as a sentence.
+    """
+    shown = package.encode("ascii", "backslashreplace").decode("ascii")[:80]
+    sentences = [why]
+    if meant is not None:
+        sentences.append(f"Did you mean {meant}?")
+    if operator is not None:
+        sentences.append(operator)
+    return PackageRefused(
+        " ".join(sentences), rule=rule, package=shown, meant=meant, operator=operator
+    )

@@ -1,0 +1,80 @@
+"""Create, list, inspect and end sessions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response, status
+from pydantic import Field
+from servicekit.context import current_context
+from servicekit.hangup import until_hangup
+from servicekit.wire.base import WireReply
+from servicekit.wire.execution import SessionCreated
+
+from sandbox.sessions import EndReason, SessionView, view_of
+from sandbox.wiring import wiring_of
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+SessionName = Annotated[str, Path(min_length=1, max_length=64)]
+
+
+class SessionDescription(WireReply):
+    """One live session."""
+
+    session_id: str
+    is_running: bool = Field(description="whether a cell runs in it at present")
+    idle_seconds: float = Field(description="seconds since its last cell ended; 0 while one runs")
+    age_seconds: float
+    cells: int = Field(description="cells that were run in it so far")
+
+
+class SessionList(WireReply):
+    """All live sessions, the oldest first."""
+
+    sessions: tuple[SessionDescription, ...]
+
+
+def _describe(view: SessionView) -> SessionDescription:
+    return SessionDescription(
+        session_id=view.session_id,
+        is_running=view.is_running,
+        idle_seconds=round(view.idle_seconds, 3),
+        age_seconds=round(view.age_seconds, 3),
+        cells=view.cells,
+    )
+
+
+@router.post(
+    "", operation_id="sandbox_create_session", tags=["tool"], status_code=status.HTTP_201_CREATED
+)
+async def create_session(request: Request, response: Response) -> SessionCreated:
+    """Create a session: variables, imports and files last from cell to cell until it ends."""
+    creation = wiring_of(request).sessions.create(current_context().deadline)
+    session = await until_hangup(request, creation)
+    response.headers["location"] = f"/sessions/{session.session_id}"
+    return SessionCreated(session_id=session.session_id)
+
+
+@router.get("", operation_id="sandbox_list_sessions", tags=["tool"])
+async def list_sessions(request: Request) -> SessionList:
+    """List the live sessions."""
+    views = wiring_of(request).sessions.views()
+    return SessionList(sessions=tuple(_describe(view) for view in views))
+
+
+@router.get("/{session_id}", operation_id="sandbox_get_session", tags=["tool"])
+async def get_session(session_id: SessionName, request: Request) -> SessionDescription:
+    """Describe a live session; 410 says why one has ended."""
+    return _describe(view_of(wiring_of(request).sessions.find(session_id)))
+
+
+@router.delete(
+    "/{session_id}",
+    operation_id="sandbox_end_session",
+    tags=["tool"],
+    status_code=status.HTTP_204_NO_CONTENT,
+)
+async def end_session(session_id: SessionName, request: Request) -> None:
+    """End a session and kill what runs in it."""
+    sessions = wiring_of(request).sessions
+    sessions.find(session_id)
+    sessions.end(session_id, EndReason.DELETED)

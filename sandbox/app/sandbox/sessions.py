@@ -1,0 +1,288 @@
+"""The live sessions: who holds one, who has to go, and why one is gone.
+
+A session is a slot of the runner. Their number and their idle time are bounded;
+when a place is needed, the session that was idle for the longest makes room. A
+session that is gone is remembered for a while, so that its next call is told the
+reason instead of "unknown".
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from pathlib import Path
+from time import monotonic
+
+from servicekit.deadline import Deadline
+from servicekit.errors import DeadlineExceeded, TooBusy
+from servicekit.logs import get_logger
+
+from sandbox.cells import CellRunner, CellSession
+from sandbox.errors import SessionEnded, SessionUnknown
+from sandbox.metrics import SESSIONS_ENDED, SESSIONS_LIVE
+
+log = get_logger()
+
+# Names of sessions that are gone: about 100 bytes each.
+_REMEMBERED_ENDS = 10_000
+# The runner cleans a slot after its session ended; that takes milliseconds.
+_FULL_PAUSES = (0.02, 0.05, 0.1, 0.2)
+
+
+class EndReason(Enum):
+    """Why a session is gone, as the caller reads it."""
+
+    DELETED = ("deleted", "it was deleted")
+    IDLE = ("idle", "it was idle for too long")
+    EVICTED = ("evicted", "its place was needed, and it was the one idle for the longest")
+    TIMEOUT = ("timeout", "its last cell ran past the time limit and was killed")
+    MEMORY = ("memory", "its last cell used too much memory and was killed")
+    OUTPUT = ("output", "its last cell flooded its output and was killed")
+    KILLED = ("killed", "its last cell was killed")
+    CRASHED = ("crashed", "its interpreter crashed")
+    CANCELLED = ("cancelled", "its last cell was cancelled")
+    EXITED = ("exited", "its interpreter ended")
+    RUNNER_LOST = ("runner-lost", "the sandbox's runner went away, and its state with it")
+
+    def __init__(self, code: str, sentence: str) -> None:
+        self.code = code
+        self.sentence = sentence
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """The bounds of the registry."""
+
+    live: int
+    idle_seconds: float
+    waiting_per_session: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session as a caller may see it."""
+
+    session_id: str
+    is_running: bool
+    idle_seconds: float
+    age_seconds: float
+    cells: int
+
+
+@dataclass(eq=False)
+class LiveSession:
+    """One session and what the registry keeps of it."""
+
+    session_id: str
+    cell: CellSession
+    opened_at: float = field(default_factory=monotonic)
+    used_at: float = field(default_factory=monotonic)
+    cells: int = 0
+    waiting: int = 0
+    package_set: str | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a cell runs in it or waits for it."""
+        return self.turn.locked() or self.waiting > 0
+
+
+class Sessions:
+    """The registry of live sessions.
+
+    Parameters
+    ----------
+    runner
+        Where sessions come from.
+    limits
+        Bounds on their number and idle time.
+    default_package_set
+        Returns name and path of the package set that a new session sees, if there is one.
+    """
+
+    def __init__(
+        self,
+        runner: CellRunner,
+        limits: SessionLimits,
+        default_package_set: Callable[[], tuple[str, Path] | None],
+    ) -> None:
+        self._runner = runner
+        self._limits = limits
+        self._default_package_set = default_package_set
+        self._live: dict[str, LiveSession] = {}
+        self._opening = 0
+        self._ends: OrderedDict[str, EndReason] = OrderedDict()
+
+    def raise_if_ended(self, session_id: str) -> None:
+        """Raise `SessionEnded` when a session of that name is remembered as gone."""
+        if (reason := self._ends.get(session_id)) is not None:
+            raise SessionEnded(
+                f"The session has ended: {reason.sentence}. Its variables and files are gone; "
+                "create a new session.",
+                reason=reason.code,
+            )
+
+    async def create(self, deadline: Deadline) -> LiveSession:
+        """Open a session that lives until it is deleted, idle for too long or needed for another.
+
+        Raises
+        ------
+        TooBusy
+            All sessions are in use.
+        """
+        while len(self._live) + self._opening >= self._limits.live:
+            if not self.evict_idlest():
+                raise TooBusy(
+                    f"All {self._limits.live} sessions are running code. Try again later, or "
+                    "delete a session that is not needed.",
+                    retry_after_seconds=2.0,
+                )
+        self._opening += 1
+        try:
+            session = await self._open(deadline)
+        finally:
+            self._opening -= 1
+        self._live[session.session_id] = session
+        SESSIONS_LIVE.set(len(self._live))
+        return session
+
+    @asynccontextmanager
+    async def fresh(self, deadline: Deadline) -> AsyncIterator[LiveSession]:
+        """Hold a session of one's own that ends with the `with` block."""
+        session = await self._open(deadline)
+        try:
+            yield session
+        finally:
+            session.cell.close()
+
+    @asynccontextmanager
+    async def use(self, session_id: str, deadline: Deadline) -> AsyncIterator[LiveSession]:
+        """Hold a live session; who comes while it is busy waits in order.
+
+        Raises
+        ------
+        SessionUnknown, SessionEnded
+            There is none of that name, or no longer.
+        TooBusy
+            Too many calls wait for this session.
+        DeadlineExceeded
+            The request's time ended while it waited.
+        """
+        session = self.find(session_id)
+        await self._take_turn(session, deadline)
+        try:
+            self.find(session_id)  # it may have ended while this call waited
+            yield session
+        finally:
+            session.used_at = monotonic()
+            session.turn.release()
+
+    def find(self, session_id: str) -> LiveSession:
+        """Return a live session by its name.
+
+        Raises
+        ------
+        SessionUnknown, SessionEnded
+            There is none of that name, or no longer.
+        """
+        session = self._live.get(session_id)
+        if session is not None and not session.cell.is_alive:
+            self.end(session_id, EndReason.RUNNER_LOST)
+            session = None
+        if session is not None:
+            return session
+        self.raise_if_ended(session_id)
+        raise SessionUnknown("There is no such session. Create one with POST /sessions.")
+
+    def end(self, session_id: str, reason: EndReason) -> None:
+        """End a session and remember why; nothing happens when it is gone already."""
+        session = self._live.pop(session_id, None)
+        if session is None:
+            return
+        session.cell.close()
+        self._ends[session_id] = reason
+        while len(self._ends) > _REMEMBERED_ENDS:
+            self._ends.popitem(last=False)
+        SESSIONS_LIVE.set(len(self._live))
+        SESSIONS_ENDED.labels(reason=reason.code).inc()
+        log.info("session.ended", reason=reason.code, cells=session.cells)
+
+    def evict_idlest(self) -> bool:
+        """End the session that was idle for the longest; False when all are busy."""
+        idle = [session for session in self._live.values() if not session.is_busy]
+        if not idle:
+            return False
+        self.end(min(idle, key=lambda session: session.used_at).session_id, EndReason.EVICTED)
+        return True
+
+    def evict_overdue(self) -> None:
+        """End the sessions that were idle for too long or whose other end is gone."""
+        oldest = monotonic() - self._limits.idle_seconds
+        for session in list(self._live.values()):
+            if not session.cell.is_alive and not session.is_busy:
+                self.end(session.session_id, EndReason.RUNNER_LOST)
+            elif not session.is_busy and session.used_at < oldest:
+                self.end(session.session_id, EndReason.IDLE)
+
+    def close_all(self) -> None:
+        """End all sessions, at the end of the service."""
+        for session_id in list(self._live):
+            self.end(session_id, EndReason.DELETED)
+
+    def views(self) -> tuple[SessionView, ...]:
+        """Describe the live sessions, the oldest first."""
+        return tuple(view_of(session) for session in self._live.values() if session.cell.is_alive)
+
+    async def _open(self, deadline: Deadline) -> LiveSession:
+        package_set = self._default_package_set()
+        name, path = package_set or (None, None)
+        for attempt in count():
+            cell = await self._runner.open(package_path=path, deadline=deadline)
+            if cell is not None:
+                return LiveSession(secrets.token_urlsafe(16), cell, package_set=name)
+            # A slot that is being cleaned is free in a moment; only then does a session make room.
+            is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
+            if is_hopeless or deadline.is_expired:
+                break
+            pause = _FULL_PAUSES[min(attempt, len(_FULL_PAUSES) - 1)]
+            await asyncio.sleep(min(pause, deadline.remaining()))
+        raise TooBusy(
+            "The sandbox has no free place for a session. Try again later, or delete a session "
+            "that is not needed.",
+            retry_after_seconds=2.0,
+        )
+
+    async def _take_turn(self, session: LiveSession, deadline: Deadline) -> None:
+        if session.waiting >= self._limits.waiting_per_session:
+            raise TooBusy(
+                f"{session.waiting} calls wait for this session already. Try again later.",
+                retry_after_seconds=2.0,
+            )
+        session.waiting += 1
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await session.turn.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "The time for this request ended while it waited for the session, which runs "
+                "another cell. Try again later or use another session."
+            ) from None
+        finally:
+            session.waiting -= 1
+
+
+def view_of(session: LiveSession) -> SessionView:
+    """Describe one session."""
+    now = monotonic()
+    return SessionView(
+        session_id=session.session_id,
+        is_running=session.is_busy,
+        idle_seconds=0.0 if session.is_busy else now - session.used_at,
+        age_seconds=now - session.opened_at,
+        cells=session.cells,
+    )
