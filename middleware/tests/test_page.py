@@ -1,5 +1,6 @@
 """The chat page is served whole, and may run nothing but its own script."""
 
+import contextlib
 import re
 
 import pytest
@@ -34,7 +35,6 @@ def test_page_runs_no_script_but_its_own(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/page/..%2Fapp.py", "/page/%2e%2e%2fapp.py", "/page/app.py"])
 def test_page_serves_nothing_else(client: TestClient, path: str) -> None:
-    try:
+    # This bare app lacks the renderer that makes the error a 404.
+    with contextlib.suppress(NotFound):
         assert client.get(path).status_code == 404
-    except NotFound:
-        pass  # the service's own renderer, which this bare app lacks, makes it a 404
