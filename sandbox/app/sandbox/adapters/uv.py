@@ -86,8 +86,10 @@ _REFUSALS: Final = (
     (
         "no-wheel",
         ("no usable wheels", "building from source is disabled"),
-        "It, or something that it needs, exists only as source code; installing that would run "
-        "code of its authors. Ask for a package that ships wheels.",
+        (
+            "It, or something that it needs, exists only as source code; installing that would run "
+            "code of its authors. Ask for a package that ships wheels."
+        ),
     ),
     (
         "incompatible",
@@ -97,8 +99,10 @@ _REFUSALS: Final = (
     (
         "conflict",
         ("unsatisfiable", "no solution"),
-        "What it needs does not agree with what is installed already. {cause} Try another "
-        "version, or a session of its own.",
+        (
+            "What it needs does not agree with what is installed already. {cause} Try another "
+            "version, or a session of its own."
+        ),
     ),
 )
 _UNPRINTABLE: Final = re.compile(r"(?:https?|file)://\S+|\x1b\[[0-9;]*m")
