@@ -58,12 +58,19 @@ function shownArguments(call) {
   return typeof given.code === "string" ? given.code : JSON.stringify(given, null, 2);
 }
 
+/** The arguments on one line, for a closed card. */
+function glance(call) {
+  const given = call.arguments ?? {};
+  if (typeof given.code === "string") return given.code.trim().split("\n")[0];
+  return Object.values(given).map((value) => (typeof value === "string" ? value : JSON.stringify(value))).join(", ");
+}
+
 function drawnCall(call) {
   const card = element("details", call.is_error ? "call failed" : "call");
   const summary = element("summary");
   summary.append(
     element("span", "name", call.name),
-    element("span", "glance", shownArguments(call).split("\n")[0]),
+    element("span", "glance", glance(call)),
     element("span", "time", `${call.is_error ? "failed · " : ""}${milliseconds(call.duration_ms)}`),
   );
   const body = element("div", "body");
