@@ -1,10 +1,10 @@
 """One tool call without a model: names and arguments are checked as the loop checks them."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rapidfuzz import process
 from servicekit.deadline import Deadline
 from servicekit.errors import ArgumentsInvalid
 
@@ -51,9 +51,7 @@ class Execution:
             tools = {tool.name: tool for tool in fresh}
         if name in tools:
             return tools[name]
-        near = [
-            match[0] for match in process.extract(name, list(tools), limit=3, score_cutoff=_NEAR)
-        ]
+        near = difflib.get_close_matches(name, list(tools), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ToolUnknown(
             f"There is no tool {name[:80]!r}.{hint} GET /tools lists what there is.",
