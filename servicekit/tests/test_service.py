@@ -202,3 +202,10 @@ async def test_metrics_count_by_route_and_never_by_path(toy: httpx.AsyncClient) 
     text = (await toy.get("/metrics")).text
     assert 'http_request_duration_seconds_count{method="POST",route="/echo",status="200"}' in text
     assert "invented-by-a-caller" not in text
+
+
+async def test_mcp_requests_are_counted_under_their_route() -> None:
+    async with serving(toy_app(mcp_tag="tool")) as client:
+        await client.post("/mcp", json={})
+        text = (await client.get("/metrics")).text
+    assert 'http_request_duration_seconds_count{method="POST",route="/mcp"' in text

@@ -126,6 +126,7 @@ class McpMount:
         self._session_idle_seconds = session_idle_seconds
         self._max_body_bytes = max_body_bytes
         self._manager: _BoundedSessions | None = None
+        self._route: Route | None = None
         server.add_request_handler(
             "subscriptions/listen", SubscriptionsListenRequestParams, self._listen
         )
@@ -161,6 +162,7 @@ class McpMount:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request of either era."""
+        scope["route"] = self._route  # FastAPI's own routes do so: logs and metrics name it
         if self._manager is None:
             error = ServiceUnavailable("The service is starting or stopping. Try again soon.")
             response = problem_response(error, current_context().request_id)
@@ -174,7 +176,8 @@ class McpMount:
         An app that knows when it is ending (`servicekit.service.Service`) also ends the
         subscription streams then, so that no drain waits for a client that listens.
         """
-        app.router.routes.append(Route(path, endpoint=self, name="mcp"))
+        self._route = Route(path, endpoint=self, name="mcp")
+        app.router.routes.append(self._route)
         on_drain: list[Callable[[], None]] | None = getattr(app, "on_drain", None)
         if on_drain is not None:
             on_drain.append(self.close_streams)
