@@ -1,0 +1,207 @@
+"""A small blocking client of the runner, for tests, the bench and trying things by hand."""
+
+import socket
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from sandbox_runner.protocol import (
+    MAX_EVENT_BYTES,
+    Cancel,
+    Close,
+    Done,
+    Event,
+    FrameDecoder,
+    FrameKind,
+    Hello,
+    HelloEvent,
+    Limits,
+    Open,
+    Opened,
+    Packages,
+    PackagesApplied,
+    Refused,
+    Request,
+    Run,
+    encode_request,
+    parse_event,
+)
+
+_READ_BYTES: Final = 256 << 10
+
+
+class RefusedError(Exception):
+    """The runner refused a request."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(f"{refusal.reason}: {refusal.detail}")
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class CellRun:
+    """A finished run with its output."""
+
+    done: Done
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode("utf-8", "replace")
+
+
+class RunnerSession:
+    """One session over one connection.
+
+    Parameters
+    ----------
+    path
+        The runner's socket.
+    patience_seconds
+        How long any single answer may take to begin.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        limits: Limits | None = None,
+        package_path: str | None = None,
+        patience_seconds: float = 30.0,
+    ) -> None:
+        self._connection = _connect(path, patience_seconds)
+        self._decoder = FrameDecoder(max_json_bytes=MAX_EVENT_BYTES)
+        self._events: list[Event] = []
+        self._output = {FrameKind.STDOUT: bytearray(), FrameKind.STDERR: bytearray()}
+        self._count = 0
+        try:
+            self.send(Open(limits or Limits(), package_path))
+            opened = self.next_event()
+        except BaseException:
+            self._connection.close()
+            raise
+        if not isinstance(opened, Opened):
+            self._connection.close()
+            raise RefusedError(opened) if isinstance(opened, Refused) else TypeError(opened)
+        self.name = opened.session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.hang_up()
+
+    def run(self, code: str, timeout_seconds: float = 5.0) -> CellRun:
+        """Run a cell to its end."""
+        self.start(code, timeout_seconds)
+        return self.finish()
+
+    def start(self, code: str, timeout_seconds: float = 5.0) -> None:
+        """Send a cell and return at once."""
+        self._count += 1
+        for buffer in self._output.values():
+            buffer.clear()
+        self._connection.settimeout(timeout_seconds + 30.0)
+        self.send(Run(str(self._count), code, timeout_seconds))
+
+    def finish(self) -> CellRun:
+        """Wait for the end of the cell that was started."""
+        event = self.next_event()
+        if isinstance(event, Refused):
+            raise RefusedError(event)
+        if not isinstance(event, Done):
+            raise TypeError(event)
+        stdout, stderr = (bytes(buffer) for buffer in self._output.values())
+        return CellRun(event, stdout, stderr)
+
+    def wait_for_output(self, text: bytes) -> None:
+        """Read on until standard output holds `text`."""
+        while text not in self._output[FrameKind.STDOUT]:
+            self._read()
+
+    def use_packages(self, path: str) -> None:
+        """Make a package set importable."""
+        self.send(Packages(path))
+        event = self.next_event()
+        if isinstance(event, Refused):
+            raise RefusedError(event)
+        if not isinstance(event, PackagesApplied):
+            raise TypeError(event)
+
+    def cancel(self) -> None:
+        """Ask for the end of the run in progress."""
+        self.send(Cancel())
+
+    def close(self) -> None:
+        """End the session and wait until the runner has hung up."""
+        self.send(Close())
+        while self._connection.recv(_READ_BYTES):
+            pass
+        self._connection.close()
+
+    def hang_up(self) -> None:
+        """Go without a word."""
+        self._connection.close()
+
+    def send(self, request: Request) -> None:
+        """Send any request."""
+        self._connection.sendall(encode_request(request))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send what may be no request at all."""
+        self._connection.sendall(data)
+
+    def next_event(self) -> Event:
+        """Return the next JSON event; output on the way is kept."""
+        while not self._events:
+            self._read()
+        return self._events.pop(0)
+
+    def _read(self) -> None:
+        data = self._connection.recv(_READ_BYTES)
+        if not data:
+            raise EOFError("the runner hung up")
+        for frame in self._decoder.feed(data):
+            if frame.kind is FrameKind.JSON:
+                self._events.append(parse_event(frame))
+            else:
+                self._output[frame.kind] += frame.payload
+
+
+def hello(path: str, patience_seconds: float = 30.0) -> HelloEvent:
+    """Return what a runner says of itself."""
+    with _connect(path, patience_seconds) as connection:
+        connection.sendall(encode_request(Hello()))
+        decoder = FrameDecoder(max_json_bytes=MAX_EVENT_BYTES)
+        while data := connection.recv(_READ_BYTES):
+            for frame in decoder.feed(data):
+                event = parse_event(frame)
+                if not isinstance(event, HelloEvent):
+                    raise TypeError(event)
+                return event
+    raise EOFError("the runner hung up")
+
+
+def _connect(path: str, patience_seconds: float) -> socket.socket:
+    """Return a connection; a runner that is just starting is waited for."""
+    limit = time.monotonic() + patience_seconds
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(patience_seconds)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.01)
+        else:
+            return connection

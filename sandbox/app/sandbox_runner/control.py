@@ -1,0 +1,81 @@
+"""Messages inside the runner: listener to zygote, listener to warden, and back.
+
+The lines are SOCK_SEQPACKET pairs between trusted processes: one message, one packet.
+"""
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sandbox_runner.policy import SessionLimits
+from sandbox_runner.protocol import Protection
+
+_MAX_MESSAGE_BYTES: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteReady:
+    """The zygote has preloaded and verified everything."""
+
+    protections: tuple[Protection, ...]
+    is_safe: bool
+    preloaded: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "ZygoteReady":
+        """Return the message that was sent."""
+        protections = tuple(Protection(**item) for item in raw["protections"])
+        return cls(protections, raw["is_safe"], tuple(raw["preloaded"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Fork a session; its control line comes along as a descriptor."""
+
+    session: str
+    slot: str
+    has_quota: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WardenReady:
+    """A worker is confined and waits to be claimed."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A client has come: its connection comes along as a descriptor."""
+
+    limits: SessionLimits
+    package_path: str | None
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "Claim":
+        """Return the message that was sent."""
+        return cls(SessionLimits(**raw["limits"]), raw["package_path"])
+
+
+def send(line: socket.socket, message: Any, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one message, with descriptors."""
+    payload = json.dumps(asdict(message)).encode("ascii")
+    socket.send_fds(line, [payload], list(descriptors))
+
+
+def receive(line: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Return the next message and its descriptors.
+
+    Raises
+    ------
+    EOFError
+        The other end is gone.
+    """
+    try:
+        payload, descriptors, _, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 4)
+    except ConnectionResetError:
+        raise EOFError from None
+    if not payload:
+        raise EOFError
+    return json.loads(payload), tuple(descriptors)

@@ -1,0 +1,90 @@
+"""The few kernel calls that the standard library lacks, with errors raised as `OSError`."""
+
+import ctypes
+import os
+from typing import Final
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_libc.mount.argtypes = [
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+]
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_SECCOMP: Final = 22
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+SECCOMP_MODE_FILTER: Final = 2
+
+CLONE_NEWNS: Final = 0x00020000
+
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REMOUNT: Final = 32
+MS_BIND: Final = 4096
+MS_REC: Final = 16384
+MS_PRIVATE: Final = 1 << 18
+MNT_DETACH: Final = 2
+
+
+def syscall(number: int, *arguments: int | bytes | None) -> int:
+    """Call the kernel directly; buffers are passed by address.
+
+    Raises
+    ------
+    OSError
+        The kernel's refusal.
+    """
+    packed = [ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments]
+    result = int(_libc.syscall(ctypes.c_long(number), *packed))
+    if result < 0:
+        raise _last_error(f"system call {number}")
+    return result
+
+
+def prctl(option: int, argument: int = 0, second: int = 0) -> None:
+    """Set one attribute of this process."""
+    if _libc.prctl(option, argument, second, 0, 0) < 0:
+        raise _last_error(f"prctl {option}")
+
+
+def die_with_parent(signal_number: int, parent_pid: int) -> None:
+    """Have the kernel send a signal to this process when its parent ends."""
+    prctl(PR_SET_PDEATHSIG, signal_number)
+    # The parent may have ended before the call above.
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal_number)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces that `flags` name for new ones."""
+    if _libc.unshare(ctypes.c_int(flags)) < 0:
+        raise _last_error("unshare")
+
+
+def mount(
+    source: str | None, target: str, kind: str | None, flags: int, options: str | None = None
+) -> None:
+    """Attach a file system, or change how one is attached."""
+    words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
+    if _libc.mount(*words, flags, None if options is None else options.encode()) < 0:
+        raise _last_error(f"mount on {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach the file system at `target`, in use or not."""
+    if _libc.umount2(os.fsencode(target), MNT_DETACH) < 0:
+        raise _last_error(f"umount {target}")
+
+
+def _last_error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,0 +1,119 @@
+"""Makes the interpreter reachable for an ordinary user where root keeps it in a closed folder.
+
+In a private mount namespace each closed folder on the way is covered by a small tmpfs that holds
+read-only bind mounts of just what is needed. Paths stay the same, and so do the permissions that
+everybody else sees.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from sandbox_runner import kernel
+
+_COVER_OPTIONS: Final = "size=1m,nr_inodes=4096,mode=0755"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A folder that must be reachable."""
+
+    path: str
+    is_writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A closed folder and the trees beneath it that must be reachable."""
+
+    folder: str
+    trees: tuple[Tree, ...]
+
+
+def plan(trees: Iterable[Tree], is_closed: Callable[[str], bool]) -> tuple[Cover, ...]:
+    """Return the covers that make every tree reachable; pure but for `is_closed`."""
+    by_folder: dict[str, dict[str, Tree]] = {}
+    for tree in trees:
+        # From the root downwards: what covers the topmost closed folder covers those inside.
+        for ancestor in reversed(PurePosixPath(tree.path).parents):
+            if is_closed(str(ancestor)):
+                by_folder.setdefault(str(ancestor), {})[tree.path] = tree
+                break
+    return tuple(
+        Cover(folder, _outermost(list(by_path.values()))) for folder, by_path in by_folder.items()
+    )
+
+
+def is_closed_for(uid: int, gid: int) -> Callable[[str], bool]:
+    """Return a test whether a user may not pass through a folder."""
+
+    def is_closed(folder: str) -> bool:
+        try:
+            status = os.stat(folder)  # noqa: PTH116  # no Path is made of each ancestor
+        except OSError:
+            return False
+        if status.st_uid == uid:
+            return not status.st_mode & stat.S_IXUSR
+        if status.st_gid == gid:
+            return not status.st_mode & stat.S_IXGRP
+        return not status.st_mode & stat.S_IXOTH
+
+    return is_closed
+
+
+def enter_private_namespace() -> bool:
+    """Leave the machine's mount table for a copy; say whether the kernel allows that."""
+    try:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    except OSError:
+        return False
+    return True
+
+
+def apply(covers: Sequence[Cover]) -> None:
+    """Lay the covers; only ever in a private mount namespace."""
+    for cover in covers:
+        _lay(cover)
+
+
+def mount_tmpfs(path: str, options: str) -> None:
+    """Mount an empty file system that runs no programs."""
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("sandbox", path, "tmpfs", flags, options)
+
+
+def resize_tmpfs(path: str, options: str) -> None:
+    """Change the size of a file system that `mount_tmpfs` made."""
+    flags = kernel.MS_REMOUNT | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("sandbox", path, "tmpfs", flags, options)
+
+
+def _lay(cover: Cover) -> None:
+    # Held open: once the cover lies, only the descriptors lead to what is below.
+    held = [(tree, os.open(tree.path, os.O_PATH | os.O_CLOEXEC)) for tree in cover.trees]
+    kernel.mount(
+        "sandbox", cover.folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _COVER_OPTIONS
+    )
+    for tree, descriptor in held:
+        Path(tree.path).mkdir(parents=True, exist_ok=True)
+        kernel.mount(f"/proc/self/fd/{descriptor}", tree.path, None, kernel.MS_BIND | kernel.MS_REC)
+        os.close(descriptor)
+        if not tree.is_writable:
+            flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+            kernel.mount(None, tree.path, None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
+    flags = kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("sandbox", cover.folder, "tmpfs", flags, _COVER_OPTIONS)
+
+
+def _outermost(trees: Sequence[Tree]) -> tuple[Tree, ...]:
+    """Return the trees that lie in no other, the writable ones in any case; outer ones first."""
+    kept: list[Tree] = []
+    for tree in sorted(trees, key=lambda tree: len(PurePosixPath(tree.path).parts)):
+        inside = any(PurePosixPath(tree.path).is_relative_to(other.path) for other in kept)
+        if not inside or tree.is_writable:
+            kept.append(tree)
+    return tuple(kept)

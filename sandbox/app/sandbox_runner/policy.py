@@ -1,0 +1,282 @@
+"""What a worker may do, as data: paths, system calls, limits. No I/O."""
+# ruff: noqa: SIM905  # two hundred names read better as words than as quoted literals
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+# ---------------------------------------------------------------- paths
+
+
+@dataclass(frozen=True, slots=True)
+class PathRule:
+    """A file, or all beneath a folder, that may be read or also be written."""
+
+    path: str
+    is_writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InterpreterPaths:
+    """Where the interpreter that runs the cells keeps its files."""
+
+    prefix: str
+    base_prefix: str
+    libraries: tuple[str, ...]
+    executable: str
+
+
+_SYSTEM_LIBRARIES: Final = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/usr/share/fonts",
+    "/usr/share/mime",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+)
+_SYSTEM_PROGRAMS: Final = ("/bin", "/usr/bin", "/usr/local/bin")
+_SHARED_PREFIXES: Final = ("/", "/usr", "/usr/local")
+"""Prefixes that hold more than an interpreter: only its libraries are granted."""
+
+
+def readable_trees(interpreter: InterpreterPaths) -> tuple[str, ...]:
+    """Return the folders that the interpreter itself needs, also for late imports."""
+    prefixes = {interpreter.prefix, interpreter.base_prefix}
+    own = [prefix for prefix in sorted(prefixes) if prefix not in _SHARED_PREFIXES]
+    return tuple(dict.fromkeys([*own, *interpreter.libraries]))
+
+
+def path_rules(
+    interpreter: InterpreterPaths, *, slot: str, packages: str | None, allow_subprocesses: bool
+) -> tuple[PathRule, ...]:
+    """Return every path that a worker may reach; all others are refused."""
+    readable = [*_SYSTEM_LIBRARIES, *readable_trees(interpreter)]
+    if packages is not None:
+        readable.append(packages)
+    if allow_subprocesses:
+        readable += [*_SYSTEM_PROGRAMS, interpreter.executable]
+    return (
+        *(PathRule(path) for path in readable),
+        PathRule("/dev/null", is_writable=True),
+        PathRule(slot, is_writable=True),
+    )
+
+
+# ---------------------------------------------------------------- system calls
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter answers: None lets the call through, else this errno (0: a fake success)."""
+
+    errno: int | None
+
+
+ALLOW: Final = Verdict(None)
+REFUSE: Final = Verdict(errno.EPERM)
+UNKNOWN: Final = Verdict(errno.ENOSYS)
+"""libc and interpreters fall back when a call does not exist; after EPERM they give up."""
+PRETEND: Final = Verdict(0)
+
+OWN_PID: Final = -1
+"""Stands for the worker's process id, which is not known when the filter is built."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentTest:
+    """Holds when ``argument & mask == value``, on the low 32 bits (all that the kernel reads)."""
+
+    argument: int
+    value: int
+    mask: int = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallRule:
+    """The verdict `then` if any of `tests` holds (or there are none), else `otherwise`."""
+
+    then: Verdict
+    tests: tuple[ArgumentTest, ...] = ()
+    otherwise: Verdict = REFUSE
+
+
+_CLONE_THREAD: Final = 0x00010000
+_CLONE_NEW_NAMESPACES: Final = 0x7E020000
+"""Cgroup, uts, ipc, user, pid, net and mount namespaces."""
+
+_ALLOWED: Final = """
+read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
+fstat stat lstat newfstatat statx access faccessat faccessat2 open openat creat readlink readlinkat
+getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
+symlink symlinkat ftruncate fallocate fsync fdatasync sync_file_range flock dup dup2 dup3 pipe pipe2
+getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
+epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
+timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
+sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname getpeername rt_sigaction rt_sigprocmask
+rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack nanosleep clock_nanosleep
+clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm pause timer_create
+timer_settime timer_gettime timer_getoverrun timer_delete getpid gettid getppid getuid geteuid
+getgid getegid getresuid getresgid getgroups getpgid getpgrp getsid setsid setpgid umask getrlimit
+setrlimit getrusage uname sysinfo getcpu getrandom futex futex_waitv set_robust_list rseq membarrier
+set_tid_address arch_prctl sched_yield sched_getaffinity sched_getparam sched_getscheduler
+sched_get_priority_max sched_get_priority_min exit exit_group wait4 waitid restart_syscall
+copy_file_range sendfile fadvise64 readahead statfs fstatfs
+""".split()
+
+_REFUSED: Final = """
+ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_open
+pidfd_getfd pidfd_send_signal mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig
+fsmount fspick mount_setattr unshare setns keyctl add_key request_key bpf userfaultfd io_uring_setup
+io_uring_enter io_uring_register perf_event_open name_to_handle_at open_by_handle_at fanotify_init
+fanotify_mark memfd_create memfd_secret shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget
+semop semctl semtimedop mq_open mq_unlink init_module finit_module delete_module kexec_load
+kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd iopl ioperm modify_ldt personality
+syslog vhangup settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname
+migrate_pages move_pages mbind set_mempolicy remap_file_pages ioprio_set setpriority sched_setattr
+sched_setscheduler sched_setparam mlock mlock2 mlockall setuid setgid setreuid setregid setresuid
+setresgid setgroups setfsuid setfsgid capset setxattr lsetxattr fsetxattr removexattr lremovexattr
+fremovexattr mknod mknodat truncate inotify_init inotify_init1 inotify_add_watch socket connect bind
+listen accept accept4 seccomp tkill
+""".split()
+
+_PRETENDED: Final = """
+chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
+""".split()
+"""Landlock does not govern these: the archive and copy functions call them and must not fail."""
+
+_NO_ATTRIBUTES: Final = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr".split()
+
+# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what isatty and asyncio ask for.
+_IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_*,
+# F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN and F_NOTIFY (signals, watching), not F_SETPIPE_SZ.
+_FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+
+# PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ,
+# PR_GET_NO_NEW_PRIVS, PR_SET_VMA (names of glibc's arenas). Not PR_SET_PDEATHSIG: a worker must
+# die with its warden.
+_PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
+
+_SIGNAL_CALLS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_PROCESS_CALLS: Final = ("fork", "vfork", "execve", "execveat")
+_AF_UNIX: Final = 1
+
+
+def syscall_rules(
+    *, allow_subprocesses: bool, is_signal_scope_active: bool
+) -> Mapping[str, SyscallRule]:
+    """Return the rule of each system call by name; a call without one does not exist (ENOSYS).
+
+    Parameters
+    ----------
+    allow_subprocesses
+        Whether a worker may start processes; threads it may start anyhow.
+    is_signal_scope_active
+        Whether Landlock keeps signals inside the session. Otherwise, or where there is nobody
+        else to signal, a worker may signal only itself.
+    """
+    rules = {name: SyscallRule(ALLOW) for name in _ALLOWED}
+    rules |= {name: SyscallRule(REFUSE) for name in _REFUSED}
+    rules |= {name: SyscallRule(PRETEND) for name in _PRETENDED}
+    rules |= {name: SyscallRule(Verdict(errno.EOPNOTSUPP)) for name in _NO_ATTRIBUTES}
+    rules |= {
+        "ioctl": _one_of(1, _IOCTL_REQUESTS, otherwise=Verdict(errno.ENOTTY)),
+        "fcntl": _one_of(1, _FCNTL_COMMANDS),
+        "prctl": _one_of(0, _PRCTL_OPTIONS),
+        "socketpair": _one_of(0, (_AF_UNIX,)),
+        # Of another process of the same user these would change limits and processors.
+        "prlimit64": _one_of(0, (0, OWN_PID)),
+        "sched_setaffinity": _one_of(0, (0, OWN_PID)),
+        # clone3 hides its flags behind a pointer; libc falls back to clone.
+        "clone3": SyscallRule(UNKNOWN),
+    }
+    if allow_subprocesses:
+        no_namespace = ArgumentTest(0, 0, mask=_CLONE_NEW_NAMESPACES)
+        rules["clone"] = SyscallRule(ALLOW, (no_namespace,))
+        rules |= {name: SyscallRule(ALLOW) for name in _PROCESS_CALLS}
+    else:
+        is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)
+        rules["clone"] = SyscallRule(ALLOW, (is_thread,))
+        rules |= {name: SyscallRule(REFUSE) for name in _PROCESS_CALLS}
+    may_signal_others = allow_subprocesses and is_signal_scope_active
+    signal_rule = SyscallRule(ALLOW) if may_signal_others else _one_of(0, (OWN_PID,))
+    return rules | dict.fromkeys(_SIGNAL_CALLS, signal_rule)
+
+
+def _one_of(argument: int, values: Sequence[int], otherwise: Verdict = REFUSE) -> SyscallRule:
+    return SyscallRule(ALLOW, tuple(ArgumentTest(argument, value) for value in values), otherwise)
+
+
+# ---------------------------------------------------------------- limits
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may use, every value settled. Sizes in bytes.
+
+    Attributes
+    ----------
+    memory_bytes
+        Resident memory that the processes of a session have of their own, together.
+    processes
+        Processes and threads, together.
+    output_bytes
+        Kept of stdout, and of stderr, for each run.
+    file_bytes, disk_bytes, disk_entries
+        One file; all files of the slot; number of files and folders in it.
+    open_files
+        Descriptors of one process.
+    """
+
+    memory_bytes: int
+    processes: int
+    output_bytes: int
+    file_bytes: int
+    disk_bytes: int
+    disk_entries: int
+    open_files: int
+
+
+# Thread stacks (8 MiB each, reserved and mostly untouched) and allocator arenas need addresses,
+# not memory: the warden counts what is resident.
+_ADDRESS_SPACE_HEADROOM: Final = 256 << 20
+
+
+def resource_limits(
+    limits: SessionLimits, *, address_space_bytes: int, user_processes: int
+) -> Mapping[str, int]:
+    """Return the RLIMIT_ values of a worker by name.
+
+    Parameters
+    ----------
+    limits
+        The session's limits.
+    address_space_bytes
+        What the worker maps before its first cell.
+    user_processes
+        What the user already runs: RLIMIT_NPROC counts a user on the whole host.
+    """
+    return {
+        "RLIMIT_AS": address_space_bytes + limits.memory_bytes + _ADDRESS_SPACE_HEADROOM,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_NPROC": user_processes + limits.processes,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_MEMLOCK": 0,
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_SIGPENDING": 1024,
+    }

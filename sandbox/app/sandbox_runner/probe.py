@@ -1,0 +1,140 @@
+"""Tries out, in forked children, that the kernel refuses what the policy refuses."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sandbox_runner import kernel, landlock, seccomp
+from sandbox_runner.policy import PathRule
+from sandbox_runner.seccomp import Program
+from sandbox_runner.syscalls import Architecture
+
+_UNKNOWN_NUMBER: Final = 4000
+_CLONE_CHILD: Final = signal.SIGCHLD
+_BAD_POINTER: Final = -1
+
+# Calls that must be refused, with arguments that would do nothing anyway if the filter were off.
+_REFUSED_CALLS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("socket", (1, 1, 0)),
+    ("ptrace", (_BAD_POINTER, 0, 0, 0)),
+    ("unshare", (0,)),
+    ("mount", (_BAD_POINTER, _BAD_POINTER, _BAD_POINTER, 0, 0)),
+    ("keyctl", (_BAD_POINTER, 0, 0, 0)),
+    ("bpf", (_BAD_POINTER, 0, 0)),
+    ("io_uring_setup", (0, 0)),
+    ("userfaultfd", (_BAD_POINTER,)),
+    ("perf_event_open", (0, 0, -1, -1, 0)),
+    ("process_vm_readv", (0, 0, 0, 0, 0, 0)),
+    ("pidfd_open", (0, 0)),
+    ("memfd_create", (0, _BAD_POINTER)),
+    ("shmget", (0, 0, 0)),
+    ("inotify_init1", (_BAD_POINTER,)),
+    ("prlimit64", (1, 0, 0, 0)),
+    ("personality", (0xFFFFFFFF,)),
+)
+_PROCESS_CALL: Final = ("clone", (_CLONE_CHILD, 0, 0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a protection held when tried, and what did not hold."""
+
+    holds: bool
+    detail: str = ""
+
+
+def try_filter(
+    program: Program, architecture: Architecture, *, allow_subprocesses: bool
+) -> Verdict:
+    """Return whether a child behind the filter is refused what it must be."""
+
+    def child() -> str:
+        seccomp.install(program.bound_to(os.getpid()))
+        calls = list(_REFUSED_CALLS) + ([] if allow_subprocesses else [_PROCESS_CALL])
+        for name, arguments in calls:
+            if _refusal(architecture.numbers[name], arguments) != errno.EPERM:
+                return f"{name} is not refused"
+        if _refusal(_UNKNOWN_NUMBER, ()) != errno.ENOSYS:
+            return "an unknown system call reaches the kernel"
+        if os.getpid() <= 0:
+            return "getpid fails"
+        return ""
+
+    return _in_child(child)
+
+
+def try_landlock(rules: Sequence[PathRule], abi: int, slot: str) -> Verdict:
+    """Return whether a child behind the ruleset reaches its slot and nothing beside it."""
+
+    def child() -> str:
+        landlock.restrict_self(landlock.create_ruleset(rules, abi))
+        mine = Path(slot) / "probe"
+        mine.write_bytes(b"x")
+        mine.unlink()
+        for attempt in (lambda: os.listdir("/"), lambda: os.listdir("/proc")):
+            if _is_granted(attempt):
+                return "a folder that no rule names can be listed"
+        if _is_granted(lambda: os.close(os.open("/proc/self/environ", os.O_RDONLY))):
+            return "a file that no rule names can be read"
+        return ""
+
+    return _in_child(child)
+
+
+def try_signal_scope() -> Verdict:
+    """Return whether a child in a signal scope cannot reach this process."""
+    parent = os.getpid()
+
+    def child() -> str:
+        landlock.restrict_self(landlock.create_signal_scope())
+        return "its parent can be signalled" if _is_granted(lambda: os.kill(parent, 0)) else ""
+
+    return _in_child(child)
+
+
+def _is_granted(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def _refusal(number: int, arguments: tuple[int, ...]) -> int:
+    try:
+        result = kernel.syscall(number, *arguments)
+    except OSError as error:
+        return error.errno or 0
+    if result == 0 and number == _clone_number():
+        os._exit(0)  # the forked process that should not exist
+    return 0
+
+
+def _clone_number() -> int:
+    architecture = seccomp.current_architecture()
+    return -1 if architecture is None else architecture.numbers["clone"]
+
+
+def _in_child(check: Callable[[], str]) -> Verdict:
+    sys.stdout.flush()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            problem = check()
+        except BaseException as error:  # noqa: BLE001  # whatever it was, it did not hold
+            problem = repr(error) or "failed"
+        os.write(writing, problem.encode()[:500])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        problem = answer.read().decode("utf-8", "replace")
+    _, status = os.waitpid(pid, 0)
+    if status:
+        return Verdict(holds=False, detail=f"the trial ended with status {status}")
+    return Verdict(holds=not problem, detail=problem)

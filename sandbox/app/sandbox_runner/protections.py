@@ -1,0 +1,114 @@
+"""Settles, from the settings and the kernel, how sessions are confined and what that is worth."""
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+
+from sandbox_runner import landlock, probe, seccomp
+from sandbox_runner.policy import InterpreterPaths, path_rules, syscall_rules
+from sandbox_runner.protocol import Protection
+from sandbox_runner.seccomp import Program
+from sandbox_runner.settings import RunnerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Shield:
+    """What every session is confined with, tried out, and what to tell of it."""
+
+    landlock_abi: int
+    filter: Program | None
+    protections: tuple[Protection, ...]
+    is_safe: bool
+
+
+def interpreter_paths() -> InterpreterPaths:
+    """Return where this interpreter keeps its files."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    libraries = [sysconfig.get_paths()[name] for name in names]
+    libraries += [path for path in sys.path if path.startswith("/") and path.endswith("-packages")]
+    return InterpreterPaths(
+        prefix=sys.prefix,
+        base_prefix=os.path.realpath(sys.base_prefix),
+        libraries=tuple(dict.fromkeys(libraries)),
+        executable=os.path.realpath(sys.executable),
+    )
+
+
+def raise_shield(settings: RunnerSettings, *, probe_slot: str, has_quota: bool) -> Shield:
+    """Build what confines sessions and try each part out."""
+    abi, landlock_lines = _landlock(settings, probe_slot)
+    program, filter_line = _filter(settings, is_scoped=abi >= landlock.ABI_SCOPES)
+    is_safe = abi > 0 and program is not None
+    lines = (*landlock_lines, filter_line, *_others(settings, has_quota=has_quota))
+    return Shield(abi, program, lines, is_safe)
+
+
+def _landlock(settings: RunnerSettings, probe_slot: str) -> tuple[int, tuple[Protection, ...]]:
+    abi = landlock.abi_version(settings.landlock_abi_max)
+    if abi == 0:
+        detail = "the kernel offers no Landlock"
+        return 0, (
+            Protection("landlock", "unavailable", detail),
+            Protection("signal-scope", "unavailable", detail),
+        )
+    rules = path_rules(
+        interpreter_paths(),
+        slot=probe_slot,
+        packages=settings.packages_dir,
+        allow_subprocesses=settings.subprocesses,
+    )
+    verdict = probe.try_landlock(rules, abi, probe_slot)
+    if not verdict.holds:
+        return 0, (
+            Protection("landlock", "unavailable", verdict.detail),
+            Protection("signal-scope", "unavailable", verdict.detail),
+        )
+    if abi < landlock.ABI_SCOPES:
+        detail = f"ABI {abi} is below {landlock.ABI_SCOPES}: processes are swept instead"
+        state = Protection(
+            "landlock", "degraded" if abi < landlock.ABI_TCP else "active", f"ABI {abi}"
+        )
+        return abi, (state, Protection("signal-scope", "degraded", detail))
+    scope = probe.try_signal_scope()
+    if not scope.holds:
+        lower = landlock.ABI_SCOPES - 1
+        return lower, (
+            Protection("landlock", "active", f"ABI {lower}"),
+            Protection("signal-scope", "degraded", scope.detail),
+        )
+    return abi, (
+        Protection("landlock", "active", f"ABI {abi}"),
+        Protection("signal-scope", "active"),
+    )
+
+
+def _filter(settings: RunnerSettings, *, is_scoped: bool) -> tuple[Program | None, Protection]:
+    architecture = seccomp.current_architecture()
+    if architecture is None:
+        return None, Protection("seccomp", "unavailable", "no table for this architecture")
+    rules = syscall_rules(
+        allow_subprocesses=settings.subprocesses, is_signal_scope_active=is_scoped
+    )
+    program = seccomp.assemble(rules, architecture)
+    verdict = probe.try_filter(program, architecture, allow_subprocesses=settings.subprocesses)
+    if not verdict.holds:
+        return None, Protection("seccomp", "unavailable", verdict.detail)
+    return program, Protection("seccomp", "active", f"{len(program.instructions)} instructions")
+
+
+def _others(settings: RunnerSettings, *, has_quota: bool) -> tuple[Protection, ...]:
+    return (
+        Protection("no-new-privileges", "active"),
+        Protection("resource-limits", "active"),
+        Protection("memory-watch", "active"),
+        Protection("network", "active", "no sockets but pairs"),
+        Protection("subprocesses", "disabled", "allowed by a setting")
+        if settings.subprocesses
+        else Protection("subprocesses", "active", "none can be started"),
+        Protection("disk-quota", "active", "a file system for each slot")
+        if has_quota
+        else Protection("disk-quota", "degraded", "bytes and entries are watched"),
+        Protection("user", "active", f"user {os.getuid()}"),
+        Protection("namespaces", "unavailable", "not used yet"),
+    )

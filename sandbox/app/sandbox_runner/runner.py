@@ -1,0 +1,44 @@
+"""The runner as a program: settings in, exit status out."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from sandbox_runner import house, listener, log, settings
+
+_EXIT_CONFIGURATION: Final = 78
+
+
+def start(environment: Mapping[str, str]) -> int:
+    """Serve until told to stop; return the exit status."""
+    if sys.platform != "linux":
+        return _fail("The sandbox runner needs Linux; without it the sandbox is off.")
+    try:
+        chosen = settings.load(environment)
+        # Before the house: as root its private mounts may hide the folder of the socket.
+        listening = listener.bind(chosen.socket, chosen.socket_group)
+        folder = os.open(Path(chosen.socket).parent, os.O_PATH | os.O_CLOEXEC)
+    except settings.SettingsError as error:
+        return _fail(str(error))
+    except listener.RunnerFailed as error:
+        return _fail(str(error), error.exit_code)
+    try:
+        listener.Listener(chosen, house.prepare(chosen), listening).run()
+    except house.HouseError as error:
+        return _fail(str(error))
+    except listener.RunnerFailed as error:
+        return _fail(str(error), error.exit_code)
+    finally:
+        try:
+            os.unlink(Path(chosen.socket).name, dir_fd=folder)
+        except OSError:
+            pass
+    log.event("runner.stopped")
+    return 0
+
+
+def _fail(sentence: str, status: int = _EXIT_CONFIGURATION) -> int:
+    log.event("runner.refused", level="error", reason=sentence)
+    return status

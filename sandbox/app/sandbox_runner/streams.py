@@ -1,0 +1,49 @@
+"""The standard streams of a worker."""
+
+import io
+import os
+import sys
+from typing import Final, TextIO
+
+_BUFFER_BYTES: Final = 8192
+
+
+class StandardStreams:
+    """stdin at its end, stdout and stderr on descriptors 1 and 2, whatever a cell does to `sys`."""
+
+    def __init__(self) -> None:
+        self._stdin = _text(os.fdopen(0, "rb", closefd=False))
+        self._stdout = _writer(1, "strict")
+        self._stderr = _writer(2, "backslashreplace")
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the streams back where a cell may have put its own."""
+        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc]  # Final in the stub only
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]  # Final in the stub only
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]  # Final in the stub only
+
+    def settle(self) -> None:
+        """Write out what the cell printed, to its own streams too, and restore ours."""
+        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+            try:
+                stream.flush()
+            except BaseException:  # noqa: BLE001, S112  # it may be an object of the cell's
+                continue
+        if self._stdout.closed:
+            self._stdout = _writer(1, "strict")
+        if self._stderr.closed:
+            self._stderr = _writer(2, "backslashreplace")
+        self.restore()
+
+
+def _text(raw: io.BufferedIOBase) -> TextIO:
+    return io.TextIOWrapper(raw, encoding="utf-8")  # type: ignore[type-var]  # any buffer will do
+
+
+def _writer(descriptor: int, errors: str) -> TextIO:
+    raw = io.FileIO(descriptor, "wb", closefd=False)
+    # By lines: what was printed before a kill is not lost.
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw, _BUFFER_BYTES), encoding="utf-8", errors=errors, line_buffering=True
+    )

@@ -1,0 +1,202 @@
+"""All processes of one session: stop them, go on, count them, end them."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_REAP_PAUSE_SECONDS: Final = 0.0005
+_KILL_PATIENCE_SECONDS: Final = 30.0
+
+# Fields of /proc/PID/stat after the name, counted from the state (field 3 of proc(5)).
+_STAT_PARENT: Final = 1
+_STAT_THREADS: Final = 17
+_STAT_RESIDENT_PAGES: Final = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a session uses now: resident memory, processes and threads."""
+
+    resident_bytes: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the worker's process ended."""
+
+    signal: str | None
+    exit_code: int | None
+
+
+class ProcessTree:
+    """The worker, and whatever it may have started.
+
+    Parameters
+    ----------
+    root
+        The worker's process id; a child of this process.
+    is_scoped
+        Whether this process sits in a Landlock signal scope of its own, so that ``kill(-1)``
+        reaches exactly this session. Otherwise the tree is swept by parenthood.
+    is_single
+        Whether the worker cannot start processes, so that it is the whole tree.
+    """
+
+    def __init__(self, root: int, *, is_scoped: bool, is_single: bool) -> None:
+        self.root = root
+        self._is_scoped = is_scoped
+        self._is_single = is_single
+        self._exit: Exit | None = None
+        self._stat = os.open(f"/proc/{root}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._status = os.open(f"/proc/{root}/status", os.O_RDONLY | os.O_CLOEXEC)
+        self.baseline_bytes = self.usage().resident_bytes
+
+    def freeze(self) -> None:
+        """Stop every thread of the session."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the session go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End every process of the session and reap it."""
+        limit = time.monotonic() + _KILL_PATIENCE_SECONDS
+        while time.monotonic() < limit:
+            if not self._is_scoped and not self._is_single:
+                self._signal(signal.SIGSTOP)  # so that nothing forks during the sweep
+            self._signal(signal.SIGKILL)
+            if self._reap_all():
+                return
+            time.sleep(_REAP_PAUSE_SECONDS)
+
+    def exit_of_root(self) -> Exit | None:
+        """Return how the worker ended, or None while it lives."""
+        if self._exit is None:
+            try:
+                pid, status = os.waitpid(self.root, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if pid:
+                self._exit = _exit(status)
+        return self._exit
+
+    def usage(self) -> Usage:
+        """Return what the session uses now; of a session that has ended, nothing."""
+        if self._is_single:
+            stat = _parse_stat(_read(self._stat))
+            return Usage(stat[_STAT_RESIDENT_PAGES] * _PAGE_BYTES, stat[_STAT_THREADS])
+        resident = tasks = 0
+        for pid in descendants(os.getpid()):
+            stat = stat_of(pid)
+            resident += stat[_STAT_RESIDENT_PAGES] * _PAGE_BYTES
+            tasks += stat[_STAT_THREADS]
+        return Usage(resident, tasks)
+
+    def peak_of_root_bytes(self) -> int:
+        """Return the most memory that the worker ever had resident, 0 if it has ended."""
+        for line in _read(self._status).splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) << 10
+        return 0
+
+    def address_space_bytes(self) -> int:
+        """Return the size of the worker's address space, 0 if it has ended."""
+        for line in _read(self._status).splitlines():
+            if line.startswith(b"VmSize:"):
+                return int(line.split()[1]) << 10
+        return 0
+
+    def _signal(self, number: int) -> None:
+        try:
+            if self._is_single:
+                if self._exit is None:
+                    os.kill(self.root, number)
+            elif self._is_scoped:
+                os.kill(-1, number)
+            else:
+                for pid in descendants(os.getpid()):
+                    os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            return  # nobody is left, or one ended while we looked
+
+    def _reap_all(self) -> bool:
+        """Reap what has ended; say whether nobody is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self.root:
+                self._exit = _exit(status)
+
+
+def descendants(root: int) -> Iterator[int]:
+    """Yield the process ids below `root`, parents first, without `root`."""
+    pending = [root]
+    while pending:
+        for child in children(pending.pop()):
+            yield child
+            pending.append(child)
+
+
+def stat_of(pid: int) -> list[int]:
+    """Return the numbers of ``/proc/PID/stat`` from the state on; zeros if it has ended."""
+    try:
+        return _parse_stat(Path(f"/proc/{pid}/stat").read_bytes())
+    except OSError:
+        return _parse_stat(b"")
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of the children of all threads of a process."""
+    if not _HAS_CHILDREN_FILES:
+        return [other for other in _all_pids() if stat_of(other)[_STAT_PARENT] == pid]
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            words = Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()
+            found += [int(word) for word in words]
+    except OSError:
+        return found  # it ended while we looked
+    return found
+
+
+# A kernel option (PROC_CHILDREN) that small kernels leave out.
+_HAS_CHILDREN_FILES: Final = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, 4096, 0)
+    except OSError:
+        return b""  # the process has ended
+
+
+def _parse_stat(text: bytes) -> list[int]:
+    # The name, in parentheses, is the process's own choice and may hold anything.
+    words = text[text.rfind(b")") + 2 :].split() if text else []
+    numbers = [0] + [int(word) for word in words[1:]]
+    return numbers if len(numbers) > _STAT_RESIDENT_PAGES else [0] * (_STAT_RESIDENT_PAGES + 1)
+
+
+def _exit(status: int) -> Exit:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return Exit(signal=None, exit_code=code)
+    try:
+        return Exit(signal=signal.Signals(-code).name, exit_code=None)
+    except ValueError:
+        return Exit(signal=f"SIGRTMIN+{-code - signal.SIGRTMIN}", exit_code=None)

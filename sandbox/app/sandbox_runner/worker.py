@@ -1,0 +1,148 @@
+"""The worker: locks itself in, then runs what the warden sends, for as long as it sends."""
+
+import fcntl
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from sandbox_runner import kernel, landlock, link, seccomp
+from sandbox_runner.cell import Namespace
+from sandbox_runner.policy import PathRule
+from sandbox_runner.seccomp import Program
+from sandbox_runner.streams import StandardStreams
+
+READY: Final = b"ready"
+LINE_FD: Final = 3
+_FIRST_FREE_FD: Final = 4
+EXIT_SETUP_FAILED: Final = 71
+EXIT_REPORT_FAILED: Final = 70
+_OOM_SCORE: Final = 1000
+_KEPT_SIGNALS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """All that a worker needs to lock itself in.
+
+    Attributes
+    ----------
+    slot
+        The session's folder.
+    paths
+        What Landlock leaves open.
+    landlock_abi
+        0 where there is no Landlock (and a setting accepts that).
+    filter
+        The system call filter, or None where the machine has none.
+    environment
+        The worker's whole environment.
+    """
+
+    slot: str
+    paths: tuple[PathRule, ...]
+    landlock_abi: int
+    filter: Program | None
+    environment: Mapping[str, str]
+
+
+def main(
+    line: socket.socket, stdout: int, stderr: int, confinement: Confinement, warden_pid: int
+) -> NoReturn:
+    """Take over a forked process: confine it, report, and serve until the warden is gone."""
+    try:
+        kernel.die_with_parent(signal.SIGKILL, warden_pid)
+        _place_descriptors(line.detach(), stdout, stderr)
+        _confine(confinement)
+        channel = socket.socket(fileno=LINE_FD)
+        streams = StandardStreams()
+        namespace = Namespace()
+        _reseed()
+        channel.send(READY)
+    except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may run unconfined
+        os.write(2, f"sandbox: the session could not be set up: {error!r}\n".encode())
+        os._exit(EXIT_SETUP_FAILED)
+    _serve(channel, namespace, streams)
+
+
+def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) -> NoReturn:
+    package_path: str | None = None
+    own_pid = os.getpid()
+    while True:
+        try:
+            tag, task = link.receive_task(line)
+        except (EOFError, OSError):
+            os._exit(0)
+        try:
+            if task.kind == "packages":
+                package_path = _use_packages(task.text, package_path)
+                report: dict[str, Any] = {"packages": True}
+            else:
+                report = asdict(namespace.run(task.text))
+            streams.settle()
+            if os.getpid() != own_pid:
+                os._exit(0)  # a child that the cell forked and that came back here: not its place
+            _send(line, tag, report)
+        except BaseException:  # noqa: BLE001  # the cell broke what reports on it
+            os._exit(EXIT_REPORT_FAILED)
+
+
+def _send(line: socket.socket, tag: bytes, report: dict[str, Any]) -> None:
+    os.set_blocking(line.fileno(), True)
+    for message in link.encode(tag, report):
+        line.send(message)
+
+
+def _use_packages(path: str, former: str | None) -> str:
+    if former in sys.path:
+        sys.path.remove(former)
+    # Appended, and not as a site folder: its .pth files never run, and it shadows nothing.
+    sys.path.append(path)
+    sys.path_importer_cache.clear()
+    return path
+
+
+def _place_descriptors(line: int, stdout: int, stderr: int) -> None:
+    """Leave 0 (empty), 1, 2 and the line to the warden; close all else."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    # Out of the way first: a target of one copy may be the source of the next.
+    sources = [
+        fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        for descriptor in (nothing, stdout, stderr, line)
+    ]
+    for target, source in enumerate(sources):
+        os.dup2(source, target, inheritable=target < LINE_FD)
+    os.closerange(_FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+
+
+def _confine(confinement: Confinement) -> None:
+    for number in signal.valid_signals() - _KEPT_SIGNALS - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(0o077)
+    os.chdir(confinement.slot)
+    os.environ.clear()
+    os.environ.update(confinement.environment)
+    # Files of a process that is not dumpable belong to root, and so would this one.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    if confinement.landlock_abi:
+        ruleset = landlock.create_ruleset(confinement.paths, confinement.landlock_abi)
+        landlock.restrict_self(ruleset)
+    if confinement.filter is not None:
+        seccomp.install(confinement.filter.bound_to(os.getpid()))
+
+
+def _reseed() -> None:
+    """Forget the random state that every session inherits."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

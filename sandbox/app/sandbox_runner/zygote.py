@@ -1,0 +1,244 @@
+"""The zygote: preloads the heavy modules once, then forks a warden for each session."""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from sandbox_runner import control, kernel, log, privileges, warden
+from sandbox_runner.control import Spawn, ZygoteReady
+from sandbox_runner.policy import path_rules
+from sandbox_runner.protections import Shield, interpreter_paths, raise_shield
+from sandbox_runner.settings import RunnerSettings
+from sandbox_runner.tree import children, descendants
+from sandbox_runner.warden import WardenConfig
+from sandbox_runner.worker import Confinement
+
+LINE_FD: Final = 3
+EXIT_REFUSED: Final = 78
+_FAREWELL_SECONDS: Final = 3.0
+_SWEEP_PAUSE_SECONDS: Final = 0.002
+
+# Libraries that start threads would use up the address space and the process limit.
+ENVIRONMENT: Final = MappingProxyType(
+    {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "MPLBACKEND": "Agg",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "NUMEXPR_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteConfig:
+    """The first message to a zygote.
+
+    Attributes
+    ----------
+    settings
+        The runner's settings.
+    home
+        A folder for the caches of preloaded modules, written to before any session is there.
+    probe_slot
+        A slot for trying out the protections.
+    has_quota
+        Whether slots have a file system of their own.
+    """
+
+    settings: RunnerSettings
+    home: str
+    probe_slot: str
+    has_quota: bool
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "ZygoteConfig":
+        """Return the message that was sent."""
+        return cls(**{**raw, "settings": RunnerSettings.from_json(raw["settings"])})
+
+
+def start() -> int:
+    """Run as the zygote process; return its exit status."""
+    try:
+        main()
+    except privileges.PrivilegeError as error:
+        log.event("runner.refused", level="error", reason=str(error))
+        return EXIT_REFUSED
+    except EOFError:
+        return 0  # the listener went before it said anything
+    return 0
+
+
+def main() -> None:
+    """Serve the listener on descriptor 3 until it goes."""
+    line = socket.socket(fileno=LINE_FD)
+    os.set_inheritable(LINE_FD, False)
+    message, _ = control.receive(line)
+    config = ZygoteConfig.from_json(message)
+    settings = config.settings
+    if privileges.is_root():
+        privileges.drop_to(settings.uid, settings.gid)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    os.environ["HOME"] = os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = config.home
+    os.chdir(config.home)
+    preloaded = _preload(settings.preload)
+    shield = raise_shield(settings, probe_slot=config.probe_slot, has_quota=config.has_quota)
+    # Nobody of the same user may read its memory or trace it.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    gc.collect()
+    gc.freeze()
+    control.send(line, ZygoteReady(shield.protections, shield.is_safe, preloaded))
+    Zygote(line, settings, shield).serve()
+
+
+def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
+    loaded = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  # a module may fail in any way; cells can do without
+            log.event("preload.failed", level="warning", module=name, reason=repr(error))
+        else:
+            loaded.append(name)
+    return tuple(loaded)
+
+
+class Zygote:
+    """Forks on request, and reaps."""
+
+    def __init__(self, line: socket.socket, settings: RunnerSettings, shield: Shield) -> None:
+        self._line = line
+        self._settings = settings
+        self._shield = shield
+        self._interpreter = interpreter_paths()
+        self._wardens: set[int] = set()
+        self._config = WardenConfig(
+            landlock_abi=shield.landlock_abi,
+            allow_subprocesses=settings.subprocesses,
+            packages_dir=settings.packages_dir,
+            max_timeout_seconds=settings.max_timeout_seconds,
+            shared_tasks=16 * settings.slots,
+        )
+
+    def serve(self) -> None:
+        """Fork a session for each order; end when the listener does."""
+        # SIGCHLD must interrupt the wait for orders: orphans are not to wait for the next one.
+        waking, woken = socket.socketpair()
+        waking.setblocking(False)
+        woken.setblocking(False)
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the listener says when to end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        while True:
+            ready, _, _ = select.select([self._line, waking], [], [])
+            if waking in ready:
+                waking.recv(4096)
+                self._reap()
+            if self._line in ready:
+                try:
+                    message, descriptors = control.receive(self._line)
+                except (EOFError, OSError):
+                    break
+                self._fork(Spawn(**message), descriptors[0], (waking, woken))
+        self._leave()
+
+    def _fork(
+        self, order: Spawn, descriptor: int, private: tuple[socket.socket, socket.socket]
+    ) -> None:
+        pid = os.fork()
+        if pid:
+            os.close(descriptor)
+            self._wardens.add(pid)
+            return
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._line.close()
+            for end in private:
+                end.close()
+            line = socket.socket(fileno=descriptor)
+            warden.main(line, order, self._confinement(order), self._config)
+        except BaseException as error:  # noqa: BLE001  # a fork must never run on as a zygote
+            log.event("warden.failed", level="error", session=order.session, reason=repr(error))
+        finally:
+            os._exit(0)
+
+    def _confinement(self, order: Spawn) -> Confinement:
+        rules = path_rules(
+            self._interpreter,
+            slot=order.slot,
+            packages=self._settings.packages_dir,
+            allow_subprocesses=self._settings.subprocesses,
+        )
+        own = {"HOME": order.slot, "TMPDIR": order.slot, "MPLCONFIGDIR": order.slot}
+        return Confinement(
+            slot=order.slot,
+            paths=rules,
+            landlock_abi=self._shield.landlock_abi,
+            filter=self._shield.filter,
+            environment=MappingProxyType({**ENVIRONMENT, **own}),
+        )
+
+    def _reap(self) -> None:
+        """Collect what has ended, and end what a warden that was killed has left behind."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                break
+            if pid in self._wardens:
+                self._wardens.discard(pid)
+                if status:
+                    log.event("warden.killed", level="error", pid=pid, status=status)
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        for child in descendants_outside(os.getpid(), self._wardens):
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                try:
+                    os.kill(child, number)
+                except OSError:
+                    continue  # it has just ended
+
+    def _leave(self) -> None:
+        """Wait for the wardens, who have seen the listener go too; then end whatever is left."""
+        limit = time.monotonic() + _FAREWELL_SECONDS
+        while time.monotonic() < limit:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(_SWEEP_PAUSE_SECONDS)
+        self._wardens.clear()
+        self._end_orphans()
+
+
+def descendants_outside(root: int, spared: set[int]) -> list[int]:
+    """Return the processes below `root`, but not the `spared` children and what is below them."""
+    found: list[int] = []
+    for child in children(root):
+        if child not in spared:
+            found += [child, *descendants(child)]
+    return found
+
+
+def environment(base: str) -> dict[str, str]:
+    """Return the whole environment of a zygote: nothing of the runner's own comes in."""
+    return {**ENVIRONMENT, "HOME": base}
