@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from stack_support.figures import note
 from stack_support.processes import Holdings, holdings
 from stack_support.running_stack import RunningStack, client, running_stack, user
 
@@ -72,7 +73,7 @@ def assert_no_growth(before: dict[str, Holdings], after: dict[str, Holdings]) ->
     for name, first in before.items():
         last = after[name]
         growth = last.rss_bytes - first.rss_bytes
-        print(
+        note(
             f"{name:15} memory {first.rss_bytes >> 20} → {last.rss_bytes >> 20} MiB "
             f"({growth / 1024:+.0f} KiB), descriptors {first.descriptors} → {last.descriptors}, "
             f"connections {first.connections} → {last.connections}"
@@ -97,7 +98,7 @@ def test_two_hundred_chats_in_a_row_leak_nothing(worker: RunningStack) -> None:
         answer = ask_one(worker, number)
         assert not [call for call in answer["tool_calls"] if call["is_error"]], answer
 
-    print(f"200 chats in {time.monotonic() - begun:.1f} s")
+    note(f"200 chats in {time.monotonic() - begun:.1f} s")
     after = measured(worker)
     assert_no_growth(before, after)
     assert abs(len(worker.processes()) - processes) <= MAX_MORE_PROCESSES
@@ -114,7 +115,7 @@ def test_fifty_chats_at_once_are_all_answered_and_leak_nothing(worker: RunningSt
     for _ in range(4):
         assert ask_many(worker, 50, at_once=50) == {"answer": 50}
 
-    print(f"4 × 50 chats at once in {time.monotonic() - begun:.1f} s")
+    note(f"4 times 50 chats at once in {time.monotonic() - begun:.1f} s")
     assert_no_growth(before, measured(worker))
     assert abs(len(worker.processes()) - processes) <= MAX_MORE_PROCESSES
     assert {n: p.pid for n, p in worker.service_processes().items()} == pids, "one was restarted"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from stack_support.figures import note
 from stack_support.running_stack import RunningStack, client, running_stack, user
 from stack_support.waiting import wait_until
 
@@ -130,7 +131,7 @@ def test_killed_program_comes_back_and_every_chat_ends_in_time(
 
     counts = Counter(each.what for each in chatter.endings)
     slowest = max(each.seconds for each in chatter.endings)
-    print(f"{program}: back in {back_at - killed_at:.1f} s, slowest {slowest:.1f} s, {counts}")
+    note(f"{program}: back in {back_at - killed_at:.1f} s, slowest {slowest:.1f} s, {counts}")
     assert slowest <= CHAT_SECONDS + 0.5, counts
     assert not [what for what in counts if what.startswith("untyped")], counts
     assert counts["no answer"] == 0, counts
