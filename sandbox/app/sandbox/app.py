@@ -24,7 +24,7 @@ from sandbox.packages.tree import TreeLimits
 from sandbox.routes import execute, packages, sessions
 from sandbox.sessions import SessionLimits, Sessions
 from sandbox.settings import SandboxSettings
-from sandbox.wiring import Wiring
+from sandbox.routes.wiring import Wiring
 
 log = get_logger()
 

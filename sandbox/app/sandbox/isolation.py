@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from servicekit.logs import get_logger
 
 from sandbox.cells import CellRunner, RunnerHello
-from sandbox.errors import SandboxOff
+from sandbox.errors import RunnerDown, SandboxOff
 
 log = get_logger()
 
@@ -37,7 +37,11 @@ class Isolation:
 
     async def check_isolation(self) -> None:
         """Raise when the runner answers and can't isolate a run."""
-        if self._last is not None and not self._last.is_safe:
+        try:
+            hello = await self.look()
+        except RunnerDown:
+            return  # the other check's matter
+        if not hello.is_safe:
             raise SandboxOff(
                 "The sandbox is off: this machine's kernel can't isolate untrusted code. "
                 "All else works; run the sandbox on Linux with Landlock to have it."

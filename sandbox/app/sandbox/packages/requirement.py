@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.!+_-]{0,62}[A-Za-z0-9])?")
 _ARCHIVES: Final = (".whl", ".zip", ".tar", ".gz", ".bz2", ".xz", ".egg", ".tgz")
 # Letters of other scripts that look like ours: the ones that squatters use.
-_LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһԛɡɩοαν", "aeopcyxijsdhqgioav")  # noqa: RUF001
+_LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһԛɡɩοαν", "aeopcyxijsdhqgioav")  # noqa: RUF001  # look-alikes are the point
 
 
 @dataclass(frozen=True, slots=True)

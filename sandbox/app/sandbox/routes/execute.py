@@ -5,7 +5,7 @@ from servicekit.context import current_context
 from servicekit.hangup import until_hangup
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
-from sandbox.wiring import client_of, wiring_of
+from sandbox.routes.wiring import client_of, wiring_of
 
 router = APIRouter(tags=["execution"])
 

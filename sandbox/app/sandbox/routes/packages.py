@@ -7,7 +7,7 @@ from servicekit.context import current_context
 from servicekit.hangup import until_hangup
 from servicekit.wire.execution import PackageInstalled, PackageList, PackageRequest
 
-from sandbox.wiring import wiring_of
+from sandbox.routes.wiring import wiring_of
 
 router = APIRouter(prefix="/packages", tags=["packages"])
 

@@ -10,7 +10,7 @@ from servicekit.wire.base import WireReply
 from servicekit.wire.execution import SessionCreated
 
 from sandbox.sessions import EndReason, SessionView, view_of
-from sandbox.wiring import wiring_of
+from sandbox.routes.wiring import wiring_of
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 

@@ -1,0 +1,237 @@
+"""A runner that follows a script: the real protocol over a real socket, no code is run."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sandbox_runner import protocol
+from sandbox_runner.protocol import CellError, Done, Frame, FrameDecoder, FrameKind
+
+INVENTORY = {"python": "3.11.7", "packages": [["numpy", "2.3.4"], ["not a version", "?"]]}
+
+
+@dataclass
+class FakeSession:
+    number: int
+    package_path: str | None
+    variables: dict[str, object] = field(default_factory=dict)
+    codes: list[str] = field(default_factory=list)
+    is_open: bool = True
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a cell answers: its output frames, then its end. None as end: it runs for ever."""
+
+    frames: tuple[Frame, ...] = ()
+    done: Done | None = Done("", "ok")
+
+
+def out(text: str | bytes) -> Frame:
+    return Frame(FrameKind.STDOUT, text if isinstance(text, bytes) else text.encode())
+
+
+def err(text: str) -> Frame:
+    return Frame(FrameKind.STDERR, text.encode())
+
+
+SCRIPT: dict[str, Reply] = {
+    "print(6*7)": Reply((out("42\n"),)),
+    "6*7": Reply(done=Done("", "ok", result="42")),
+    "import sys; print('out'); print('err', file=sys.stderr)": Reply((out("out\n"), err("err\n"))),
+    "raise ValueError('boom')": Reply(
+        done=Done(
+            "",
+            "error",
+            error=CellError("ValueError", "boom", "Traceback …\nValueError: boom\n"),
+        )
+    ),
+    "import sys; sys.stdout.buffer.write(b'\\xff\\xfe ok')": Reply((out(b"\xff\xfe ok"),)),
+    "'\\ud800'": Reply(done=Done("", "ok", result="'\ud800'")),
+    "while True: pass": Reply(done=None),
+    "import os; os.kill(os.getpid(), 11)": Reply(
+        done=Done("", "crashed", signal="SIGSEGV", session_ended=True)
+    ),
+}
+
+
+class FakeRunner:
+    """Serves sessions at a Unix socket.
+
+    `hold` makes runs wait until `release` is set; `refuse_as` makes every open fail;
+    `on_run` may replace the script for a cell.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.sessions: list[FakeSession] = []
+        self.is_safe = True
+        self.slots = 1000
+        self.held: set[str] = set()
+        self.release = asyncio.Event()
+        self.started: list[str] = []
+        self.on_run: Callable[[FakeSession, str], Reply | None] = lambda _, __: None
+        self.is_mute = False
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._accept, self.socket)
+
+    async def stop(self) -> None:
+        """End as by kill -9: the socket stays in the folder, every connection is cut."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.socket.unlink(missing_ok=True)
+
+    @property
+    def open_sessions(self) -> int:
+        return sum(session.is_open for session in self.sessions)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(_Peer(reader, writer))
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _serve(self, peer: "_Peer") -> None:
+        request = await peer.request()
+        if self.is_mute:
+            await asyncio.Event().wait()
+        if isinstance(request, protocol.Hello):
+            await peer.send(
+                protocol.HelloEvent(
+                    protocol=1,
+                    python="3.11.7",
+                    protections=(
+                        protocol.Protection(
+                            "landlock", "active" if self.is_safe else "unavailable", "ABI 7"
+                        ),
+                    ),
+                    is_safe=self.is_safe,
+                    preloaded=(),
+                    slots=protocol.SlotUse(self.slots, self.open_sessions),
+                )
+            )
+        elif isinstance(request, protocol.Open):
+            await self._open(peer, request)
+
+    async def _open(self, peer: "_Peer", request: protocol.Open) -> None:
+        if not self.is_safe:
+            await peer.send(protocol.Refused("unsafe", "no Landlock"))
+        elif self.open_sessions >= self.slots:
+            await peer.send(protocol.Refused("full", "all slots are taken"))
+        else:
+            session = FakeSession(len(self.sessions), request.package_path)
+            self.sessions.append(session)
+            try:
+                await peer.send(protocol.Opened(f"fake-{session.number}"))
+                while session.is_open:
+                    await self._answer(peer, session, await peer.request())
+            finally:
+                session.is_open = False
+
+    async def _answer(self, peer: "_Peer", session: FakeSession, request: protocol.Request) -> None:
+        match request:
+            case protocol.Run():
+                await self._run(peer, session, request)
+            case protocol.Packages(path=path):
+                session.package_path = path
+                await peer.send(protocol.PackagesApplied())
+            case _:
+                session.is_open = False
+
+    async def _run(self, peer: "_Peer", session: FakeSession, request: protocol.Run) -> None:
+        session.codes.append(request.code)
+        self.started.append(request.code)
+        if request.code in self.held:
+            await peer.unless_hangup(self.release.wait())
+        reply = self.on_run(session, request.code) or self._reply(session, request.code)
+        for frame in reply.frames:
+            await peer.write(protocol.encode_frame(frame.kind, frame.payload))
+        if reply.done is None:
+            # Scripted time: the limit is reached at once when it is short, else never.
+            if request.timeout_seconds >= 5:
+                await peer.unless_hangup(asyncio.Event().wait())
+            done = Done("", "timeout", kill_ms=3.0, session_ended=True)
+        else:
+            done = reply.done
+        if done.session_ended:
+            session.is_open = False
+        await peer.send(replace(done, id=request.id, duration_ms=1.5, peak_memory_bytes=4096))
+
+    def _reply(self, session: FakeSession, code: str) -> Reply:
+        if "importlib.metadata" in code:
+            return Reply((out(json.dumps(INVENTORY)),))
+        name, is_assignment, value = code.partition(" = ")
+        if is_assignment and name.isidentifier():
+            session.variables[name] = value
+            return Reply()
+        if code in session.variables:
+            return Reply(done=Done("", "ok", result=str(session.variables[code])))
+        if code.isidentifier():
+            message = f"name '{code}' is not defined"
+            error = CellError("NameError", message, f"Traceback …\nNameError: {message}\n")
+            return Reply(done=Done("", "error", error=error))
+        return SCRIPT[code]
+
+
+class _Peer:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = FrameDecoder(max_json_bytes=protocol.MAX_REQUEST_BYTES)
+        self._frames: list[Frame] = []
+
+    async def request(self) -> protocol.Request:
+        while not self._frames:
+            data = await self._reader.read(65_536)
+            if not data:
+                raise ConnectionResetError
+            self._frames += self._decoder.feed(data)
+        return protocol.parse_request(self._frames.pop(0))
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def send(self, event: protocol.Event) -> None:
+        await self.write(protocol.encode_event(event))
+
+    async def unless_hangup(self, work: object) -> None:
+        """Wait for `work`, or raise when the other side hangs up first."""
+        waiting = asyncio.ensure_future(work)  # type: ignore[call-overload]  # any awaitable
+        hangup = asyncio.ensure_future(self._reader.read(1))
+        try:
+            await asyncio.wait((waiting, hangup), return_when=asyncio.FIRST_COMPLETED)
+            if hangup.done():
+                raise ConnectionResetError
+        finally:
+            for each in (waiting, hangup):
+                each.cancel()
+            await asyncio.gather(waiting, hangup, return_exceptions=True)
