@@ -273,7 +273,7 @@ async def test_listening_yields_changes_until_the_stream_ends() -> None:
         peer(script) as (client, seen),
         client.listen(wanted={"toolsListChanged": True}) as changes,
     ):
-        assert [change async for change in changes] == ["notifications/tools/list_changed"]
+        assert [change.method async for change in changes] == ["notifications/tools/list_changed"]
     assert seen.body["params"]["notifications"] == {"toolsListChanged": True}
 
 
@@ -287,10 +287,12 @@ async def test_listening_to_a_peer_that_dies_raises() -> None:
         await writer.drain()
         writer.transport.abort()
 
-    async with peer(script) as (client, _):
-        async with client.listen(wanted={"toolsListChanged": True}) as changes:
-            with pytest.raises(UpstreamUnavailable):
-                await anext(changes)
+    async with (
+        peer(script) as (client, _),
+        client.listen(wanted={"toolsListChanged": True}) as changes,
+    ):
+        with pytest.raises(UpstreamUnavailable):
+            await anext(changes)
 
 
 @pytest.mark.parametrize("result", [{}, {"content": "text"}, {"content": ["text"]}])

@@ -137,6 +137,14 @@ class ToolCallResult:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A notification that something on the server changed."""
+
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Exchange:
     """One request on the wire."""
@@ -316,8 +324,8 @@ class McpClient:
             raise self._unreachable(error) from error
 
     @asynccontextmanager
-    async def listen(self, *, wanted: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[str]]:
-        """Open a stream of change notifications; it yields their methods.
+    async def listen(self, *, wanted: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[Change]]:
+        """Open a stream of change notifications.
 
         Parameters
         ----------
@@ -355,13 +363,15 @@ class McpClient:
                     raise _rpc_error(message["error"])
         raise UpstreamUnavailable(f"{self._peer} ended the stream before it began.")
 
-    async def _changes(self, messages: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[str, None]:
+    async def _changes(
+        self, messages: AsyncIterator[dict[str, Any]]
+    ) -> AsyncGenerator[Change, None]:
         try:
             async for message in messages:
                 if "result" in message:
                     return
                 if isinstance(method := message.get("method"), str):
-                    yield method
+                    yield Change(method, message.get("params") or {})
         except (TimeoutError, httpx.HTTPError) as error:
             raise self._unreachable(error) from error
 
@@ -523,6 +533,7 @@ def _decode(data: bytes) -> dict[str, Any]:
 __all__ = [
     "META_PROBLEM",
     "PROTOCOL_VERSION",
+    "Change",
     "ClientIdentity",
     "McpClient",
     "RpcError",

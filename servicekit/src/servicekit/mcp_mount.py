@@ -91,9 +91,9 @@ class _BoundedSessions(StreamableHTTPSessionManager):
             transport.idle_scope.cancel()
 
     @property
-    def open_sessions(self) -> int:
-        """The number of handshake-era sessions that are kept at present."""
-        return len(self._server_instances)
+    def session_ids(self) -> frozenset[str]:
+        """The handshake-era sessions that are kept at present."""
+        return frozenset(self._server_instances)
 
 
 class McpMount:
@@ -135,9 +135,9 @@ class McpMount:
         server.middleware[:] = [carry_context]
 
     @property
-    def open_sessions(self) -> int:
-        """The number of handshake-era sessions that are kept at present."""
-        return self._manager.open_sessions if self._manager else 0
+    def session_ids(self) -> frozenset[str]:
+        """The handshake-era sessions that are kept at present."""
+        return self._manager.session_ids if self._manager else frozenset()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:

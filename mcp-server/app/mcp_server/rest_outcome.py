@@ -1,0 +1,73 @@
+"""A tool call between REST and MCP: arguments in, an outcome or a typed error out. Pure."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from servicekit.errors import UpstreamUnavailable
+from servicekit.mcp_client import RpcError, ToolCallResult, remote_problem
+from servicekit.wire.tools import ToolOutcome
+
+_TOO_MANY = 429
+_FORBIDDEN = 403
+_SERVER_ERROR = 500
+
+
+def arguments_of(body: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a REST body brings.
+
+    `{"params": {...}}` is unwrapped, unless the tool itself has an argument `params`.
+    """
+    wrapped = body.get("params")
+    takes_params = "params" in (schema.get("properties") or {})
+    if set(body) == {"params"} and isinstance(wrapped, dict | None) and not takes_params:
+        return dict(wrapped or {})
+    return dict(body)
+
+
+def outcome_of(result: Mapping[str, Any]) -> ToolOutcome:
+    """Return a call's outcome.
+
+    Raises
+    ------
+    StackError
+        The tool failed in a way that other arguments can't mend: the service behind it is
+        down, too slow, too busy, or refuses the caller.
+    """
+    try:
+        parsed = ToolCallResult.parse(result)
+    except ValueError as error:
+        raise UpstreamUnavailable(f"The tool's server answered with {error}.") from error
+    problem = parsed.problem
+    if parsed.is_error and problem is not None:
+        if problem.status == _SERVER_ERROR:
+            raise UpstreamUnavailable(f"The tool broke down: {problem.detail or problem.title}")
+        if problem.status in {_FORBIDDEN, _TOO_MANY} or problem.status > _SERVER_ERROR:
+            raise remote_problem(problem)
+    output = "\n".join(_shown(block) for block in parsed.content)
+    return ToolOutcome(
+        success=not parsed.is_error,
+        output=output,
+        structured=parsed.structured,
+        error=(output or "The tool failed without a word.") if parsed.is_error else None,
+    )
+
+
+def _shown(block: Mapping[str, Any]) -> str:
+    """Return a block as text; what is none is named, not dropped."""
+    if block.get("type") == "text":
+        return str(block.get("text", ""))
+    resource = block.get("resource")
+    if isinstance(resource, Mapping) and isinstance(resource.get("text"), str):
+        return str(resource["text"])
+    address = block.get("uri") or (resource or {}).get("uri") or block.get("mimeType") or ""
+    return f"[{block.get('type', 'content')} {address}]".replace(" ]", "]")
+
+
+@contextmanager
+def refusal(source: str) -> Iterator[None]:
+    """Turn an upstream's JSON-RPC refusal into a typed error."""
+    try:
+        yield
+    except RpcError as error:
+        raise error.typed(source) from error

@@ -1,0 +1,22 @@
+"""What the routes work with."""
+
+import time
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from mcp_server.gateway import Gateway
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The gateway, and when it began."""
+
+    gateway: Gateway
+    started_at: float = field(default_factory=time.monotonic)
+
+
+def wiring_of(request: Request) -> Wiring:
+    """Return the wiring that the lifespan gave; a FastAPI dependency."""
+    wiring: Wiring = request.state.wiring
+    return wiring
