@@ -77,6 +77,8 @@ def _private_socket_dir() -> Iterator[Path]:
         if each and Path(each).is_dir() and os.access(each, os.W_OK) and _is_short(each)
     )
     path = Path(tempfile.mkdtemp(prefix="mcp-stack-", dir=base))
+    # The runner gives up root; its new user must pass through, and may see nothing on the way.
+    path.chmod(0o711)
     try:
         yield path
     finally:

@@ -137,10 +137,12 @@ class _Layout:
             for name, value in self.settings.environment.items()
             if name in _PLAIN_NAMES or name.startswith("SANDBOX_RUNNER_")
         }
+        # Two stacks of one machine must not share the folders in which code runs.
+        slots = {"SANDBOX_RUNNER_SLOTS_DIR": str(self.socket_dir / "slots")}
         return Unit(
             name=RUNNER,
             command=(self.cell_python, "-I", str(program)),
-            environment={**inherited, **self.sandbox_variables()},
+            environment={**slots, **inherited, **self.sandbox_variables()},
             probe=RunnerProbe(self.socket_path),
             is_optional=True,
         )
