@@ -24,7 +24,7 @@ _PRISTINE_BUILTINS: Final = dict(_BUILTINS)
 _ENDS_OF_TRACING: Final[tuple[Callable[[None], None], ...]] = (
     sys.settrace,
     sys.setprofile,
-    threading.settrace,  # type: ignore[assignment]  # the stub forgets the documented None
+    threading.settrace,
     threading.setprofile,
 )
 _OWN_FILES: Final = frozenset({__file__})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_runner import mounts, privileges
+from sandbox_runner import log, mounts, privileges
 from sandbox_runner.mounts import Tree
 from sandbox_runner.policy import readable_trees
 from sandbox_runner.protections import interpreter_paths
@@ -25,6 +25,7 @@ class House:
 
     slots: SlotHouse
     cache: str
+    has_private_mounts: bool
 
 
 def prepare(settings: RunnerSettings) -> House:
@@ -36,27 +37,39 @@ def prepare(settings: RunnerSettings) -> House:
         A folder cannot be made, or the interpreter cannot be read without root.
     """
     try:
+        os.chdir("/")
         Path(settings.slots_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         if settings.packages_dir is not None:
             Path(settings.packages_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         owner = (settings.uid, settings.gid) if privileges.is_root() else None
-        can_mount = owner is not None and _open_up(settings)
+        can_mount = settings.private_mounts and _open_up(settings)
         slots = SlotHouse(settings.slots_dir, owner=owner, can_mount=can_mount and settings.tmpfs)
         if owner is not None:
             _refuse_unreadable(settings)
-        return House(slots, _cache(settings.slots_dir, owner))
+        return House(slots, _cache(settings.slots_dir, owner), can_mount)
     except (OSError, privileges.PrivilegeError) as error:
         raise HouseError(f"The sandbox runner cannot prepare its folders: {error}") from error
 
 
 def _open_up(settings: RunnerSettings) -> bool:
+    """Enter a private view of the machine that holds what sessions need, where the kernel can."""
     if not mounts.enter_private_namespace():
         return False
-    trees = [Tree(os.path.realpath(path)) for path in _needed(settings)]
-    trees += [Tree(path) for path in _needed(settings)]
-    trees.append(Tree(os.path.realpath(settings.slots_dir), is_writable=True))
+    needed = _needed(settings)
+    trees = [Tree(os.path.realpath(settings.slots_dir), is_writable=True)]
+    trees += [Tree(path) for path in needed] + [Tree(os.path.realpath(path)) for path in needed]
     existing = [tree for tree in dict.fromkeys(trees) if Path(tree.path).is_dir()]
-    mounts.apply(mounts.plan(existing, mounts.is_closed_for(settings.uid, settings.gid)))
+    foreign = mounts.foreign_folders()
+    is_closed = mounts.is_closed_for(settings.uid, settings.gid)
+    covers = mounts.plan(existing, lambda path: path in foreign or is_closed(path))
+    try:
+        mounts.apply(mounts.hide(covers, foreign))
+    except OSError as error:
+        if privileges.is_root():
+            raise
+        # Some systems hand out user namespaces in which nothing may be mounted.
+        log.event("mounts.refused", level="warning", reason=repr(error))
+        return False
     return True
 
 
@@ -64,8 +77,8 @@ def _refuse_unreadable(settings: RunnerSettings) -> None:
     closed = privileges.unreadable_for(settings.uid, settings.gid, _needed(settings))
     if closed:
         raise HouseError(
-            f"The sandbox runner was started as root and gives that up for user {settings.uid}, who "
-            f"cannot read {closed[0]}: make it readable for others, or start as an ordinary user."
+            f"The sandbox runner was started as root and gives that up for user {settings.uid}, "
+            f"who cannot read {closed[0]}: make it readable, or start as an ordinary user."
         )
 
 

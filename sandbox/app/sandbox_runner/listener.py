@@ -202,6 +202,7 @@ class Listener:
                 self._house.cache,
                 self._probe_slot.path,
                 self._probe_slot.has_quota,
+                self._house.has_private_mounts,
             ),
         )
         self._zygote = ours
@@ -280,7 +281,11 @@ class Listener:
                 log.event("session.failed", level="error", reason=repr(error))
                 self._spawn_after = now + _TICK_SECONDS
                 return
-            self._watch(seat.line, lambda line=seat.line.fileno(): self._hear_seat(line))  # type: ignore[misc]  # a default binds the loop's value
+            self._watch_seat(seat)
+
+    def _watch_seat(self, seat: Seat) -> None:
+        descriptor = seat.line.fileno()
+        self._watch(seat.line, lambda: self._hear_seat(descriptor))
 
     def _hear_seat(self, descriptor: int) -> None:
         seat = self._seats.by_line(descriptor)
@@ -289,7 +294,7 @@ class Listener:
         self._selector.unregister(seat.line)
         heard = self._seats.hear(seat)
         if heard is not None:
-            self._watch(heard.line, lambda: self._hear_seat(descriptor))
+            self._watch_seat(heard)
         elif seat.warden_pid == 0:
             log.event("session.failed", level="error", reason="it ended before it was ready")
             self._spawn_after = time.monotonic() + _TICK_SECONDS

@@ -14,6 +14,9 @@ from typing import Final
 
 from sandbox_runner import kernel
 
+_SYSTEM_FOLDERS: Final = frozenset(
+    {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "usr"}
+)
 _COVER_OPTIONS: Final = "size=1m,nr_inodes=4096,mode=0755"
 
 
@@ -47,6 +50,27 @@ def plan(trees: Iterable[Tree], is_closed: Callable[[str], bool]) -> tuple[Cover
     )
 
 
+def hide(covers: Iterable[Cover], folders: Iterable[str]) -> tuple[Cover, ...]:
+    """Return the covers, and an empty one for each folder that has none."""
+    laid = tuple(covers)
+    known = {cover.folder for cover in laid}
+    return (*laid, *(Cover(folder, ()) for folder in folders if folder not in known))
+
+
+def foreign_folders() -> tuple[str, ...]:
+    """Return the folders at the top of the file system that hold nothing of the system's own.
+
+    Landlock does not keep a cell from asking whether a path exists: what is covered does not.
+    """
+    return tuple(
+        sorted(
+            entry.path
+            for entry in os.scandir("/")
+            if entry.name not in _SYSTEM_FOLDERS and entry.is_dir(follow_symlinks=False)
+        )
+    )
+
+
 def is_closed_for(uid: int, gid: int) -> Callable[[str], bool]:
     """Return a test whether a user may not pass through a folder."""
 
@@ -65,9 +89,20 @@ def is_closed_for(uid: int, gid: int) -> Callable[[str], bool]:
 
 
 def enter_private_namespace() -> bool:
-    """Leave the machine's mount table for a copy; say whether the kernel allows that."""
+    """Leave the machine's mount table for a copy; say whether the kernel allows that.
+
+    An ordinary user needs a user namespace for it, in which the user stays who it is; what this
+    process then starts has no capabilities there either.
+    """
+    uid, gid = os.geteuid(), os.getegid()
     try:
-        kernel.unshare(kernel.CLONE_NEWNS)
+        if uid == 0:
+            kernel.unshare(kernel.CLONE_NEWNS)
+        else:
+            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     except OSError:
         return False

@@ -35,12 +35,14 @@ def interpreter_paths() -> InterpreterPaths:
     )
 
 
-def raise_shield(settings: RunnerSettings, *, probe_slot: str, has_quota: bool) -> Shield:
+def raise_shield(
+    settings: RunnerSettings, *, probe_slot: str, has_quota: bool, has_private_mounts: bool
+) -> Shield:
     """Build what confines sessions and try each part out."""
     abi, landlock_lines = _landlock(settings, probe_slot)
     program, filter_line = _filter(settings, is_scoped=abi >= landlock.ABI_SCOPES)
     is_safe = abi > 0 and program is not None
-    lines = (*landlock_lines, filter_line, *_others(settings, has_quota=has_quota))
+    lines = (*landlock_lines, filter_line, *_others(settings, has_quota, has_private_mounts))
     return Shield(abi, program, lines, is_safe)
 
 
@@ -97,7 +99,9 @@ def _filter(settings: RunnerSettings, *, is_scoped: bool) -> tuple[Program | Non
     return program, Protection("seccomp", "active", f"{len(program.instructions)} instructions")
 
 
-def _others(settings: RunnerSettings, *, has_quota: bool) -> tuple[Protection, ...]:
+def _others(
+    settings: RunnerSettings, has_quota: bool, has_private_mounts: bool
+) -> tuple[Protection, ...]:
     return (
         Protection("no-new-privileges", "active"),
         Protection("resource-limits", "active"),
@@ -110,5 +114,7 @@ def _others(settings: RunnerSettings, *, has_quota: bool) -> tuple[Protection, .
         if has_quota
         else Protection("disk-quota", "degraded", "bytes and entries are watched"),
         Protection("user", "active", f"user {os.getuid()}"),
-        Protection("namespaces", "unavailable", "not used yet"),
+        Protection("private-mounts", "active", "the machine's folders are hidden")
+        if has_private_mounts
+        else Protection("private-mounts", "unavailable", "names of the machine's files show"),
     )

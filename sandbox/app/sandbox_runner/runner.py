@@ -1,5 +1,6 @@
 """The runner as a program: settings in, exit status out."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -31,10 +32,8 @@ def start(environment: Mapping[str, str]) -> int:
     except listener.RunnerFailed as error:
         return _fail(str(error), error.exit_code)
     finally:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(Path(chosen.socket).name, dir_fd=folder)
-        except OSError:
-            pass
     log.event("runner.stopped")
     return 0
 

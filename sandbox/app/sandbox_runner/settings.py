@@ -46,6 +46,8 @@ class RunnerSettings:
         What root becomes before it runs anything untrusted.
     landlock_abi_max
         Use no newer Landlock than this (to try out old kernels).
+    private_mounts
+        Hide the machine's folders from sessions where the kernel lets us.
     tmpfs
         Give each slot a file system of its own where the kernel lets us.
     memory_bytes, processes, output_bytes, file_bytes, disk_bytes, disk_entries, open_files
@@ -66,6 +68,7 @@ class RunnerSettings:
     uid: int = 64123
     gid: int = 64123
     landlock_abi_max: int = 1000
+    private_mounts: bool = True
     tmpfs: bool = True
     memory_bytes: int = 512 * _MIB
     processes: int = 64
@@ -173,6 +176,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "uid": _integer(1, 2**32 - 2),
     "gid": _integer(1, 2**32 - 2),
     "landlock_abi_max": _integer(0, 1000),
+    "private_mounts": _boolean,
     "tmpfs": _boolean,
     "memory_bytes": _integer(16 * _MIB, 1 << 40),
     "processes": _integer(1, 4096),

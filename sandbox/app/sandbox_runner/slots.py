@@ -1,4 +1,5 @@
 """The sessions' folders: made with unguessable names, wiped whatever was written into them."""
+# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import errno
 import fcntl

@@ -19,9 +19,9 @@ class StandardStreams:
 
     def restore(self) -> None:
         """Put the streams back where a cell may have put its own."""
-        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc]  # Final in the stub only
-        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]  # Final in the stub only
-        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]  # Final in the stub only
+        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc, assignment]  # Final, and narrower, in the stub only
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc, assignment]  # Final, and narrower, in the stub only
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc, assignment]  # Final, and narrower, in the stub only
 
     def settle(self) -> None:
         """Write out what the cell printed, to its own streams too, and restore ours."""

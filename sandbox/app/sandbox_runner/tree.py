@@ -1,4 +1,5 @@
 """All processes of one session: stop them, go on, count them, end them."""
+# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import os
 import signal

@@ -1,4 +1,5 @@
 """The warden: the trusted half of a session. It owns time, killing, counting and the reports."""
+# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import os
 import resource
@@ -70,6 +71,29 @@ class Ending:
     explanation: CellError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerHalf:
+    """The warden's ends of what leads to the worker."""
+
+    pid: int
+    channel: socket.socket
+    stdout: int
+    stderr: int
+
+
+@dataclass(slots=True)
+class Clock:
+    """When a task is to end, and when next to look at what it uses (monotonic seconds)."""
+
+    deadline: float
+    next_tick: float = 0.0
+    next_disk_tick: float = 0.0
+
+    def seconds_to_wait(self) -> float:
+        """Return how long nothing is due."""
+        return min(self.deadline, self.next_tick) - time.monotonic()
+
+
 class PeerGone(Exception):
     """The service hung up, or the listener is gone."""
 
@@ -87,27 +111,25 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
     is_scoped = config.landlock_abi >= landlock.ABI_SCOPES
     if is_scoped:
         landlock.restrict_self(landlock.create_signal_scope())
-    channel, stdout, stderr, pid = _fork_worker(line, confinement)
-    tree = ProcessTree(pid, is_scoped=is_scoped, is_single=not config.allow_subprocesses)
+    half = _fork_worker(confinement)
+    tree = ProcessTree(half.pid, is_scoped=is_scoped, is_single=not config.allow_subprocesses)
     try:
-        _await_worker(channel)
+        _await_worker(half.channel)
         control.send(line, WardenReady(os.getpid()))
         message, descriptors = control.receive(line)
         claim = Claim.from_json(message)
         connection = socket.socket(fileno=descriptors[0])
-        session = Session(
-            order, config, claim.limits, tree, connection, line, channel, stdout, stderr
-        )
+        session = Session(order, config, claim.limits, tree, half, connection, line)
         session.serve(claim.package_path)
-    except (EOFError, PeerGone, OSError) as error:
-        log.event("session.lost", session=order.session, reason=repr(error))
+    except (EOFError, PeerGone):
+        return  # nobody wants the session any more: the usual end
+    except OSError as error:
+        log.event("session.lost", level="error", session=order.session, reason=repr(error))
     finally:
         tree.kill()
 
 
-def _fork_worker(
-    line: socket.socket, confinement: Confinement
-) -> tuple[socket.socket, int, int, int]:
+def _fork_worker(confinement: Confinement) -> WorkerHalf:
     channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
     stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
@@ -120,7 +142,7 @@ def _fork_worker(
     os.close(worker_stderr)
     os.set_blocking(stdout, False)
     os.set_blocking(stderr, False)
-    return channel, stdout, stderr, pid
+    return WorkerHalf(pid, channel, stdout, stderr)
 
 
 def _await_worker(channel: socket.socket) -> None:
@@ -133,17 +155,15 @@ def _await_worker(channel: socket.socket) -> None:
 class Session:
     """One client's session: requests in, runs, reports out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the one caller stands right above
         self,
         order: Spawn,
         config: WardenConfig,
         limits: SessionLimits,
         tree: ProcessTree,
+        half: WorkerHalf,
         connection: socket.socket,
         line: socket.socket,
-        channel: socket.socket,
-        stdout: int,
-        stderr: int,
     ) -> None:
         self._order = order
         self._config = config
@@ -151,9 +171,9 @@ class Session:
         self._tree = tree
         self._connection = connection
         self._line = line
-        self._channel = channel
-        self._stdout = OutputMeter.of_stdout(stdout, limits.output_bytes)
-        self._stderr = OutputMeter.of_stderr(stderr, limits.output_bytes)
+        self._channel = half.channel
+        self._stdout = OutputMeter.of_stdout(half.stdout, limits.output_bytes)
+        self._stderr = OutputMeter.of_stderr(half.stderr, limits.output_bytes)
         self._slot = os.open(order.slot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._pidfd = os.pidfd_open(tree.root)
         self._decoder = FrameDecoder(max_json_bytes=MAX_REQUEST_BYTES)
@@ -164,7 +184,7 @@ class Session:
         connection.setblocking(False)
         self._poll.register(line, select.POLLIN)
         self._poll.register(connection, select.POLLIN)
-        for descriptor in (channel.fileno(), self._pidfd, stdout, stderr):
+        for descriptor in (half.stdout, half.stderr):
             self._poll.register(descriptor, select.POLLIN)
 
     # ------------------------------------------------------------ conversation
@@ -266,18 +286,26 @@ class Session:
 
     def _perform(self, kind: link.TaskKind, text: str, deadline: float) -> Ending:
         """Let the worker do one task; it is frozen before and, if it lives, after."""
+        if self._tree.exit_of_root() is not None:
+            return Ending("crashed")  # it was killed while it was frozen
         peak_before = self._tree.peak_of_root_bytes()
         self._peak_bytes = 0
         tag = link.new_tag()
         inbox = Inbox(tag)
         outgoing = deque(link.encode(tag, {"kind": kind, "text": text}))
-        self._poll.modify(self._channel, select.POLLIN | select.POLLOUT)
+        # Only for the task: a frozen or dead worker would make each wait return at once.
+        self._poll.register(self._channel, select.POLLIN | select.POLLOUT)
+        self._poll.register(self._pidfd, select.POLLIN)
         self._tree.resume()
         try:
             ending = self._watch(inbox, outgoing, deadline)
         except PeerGone:
             self._tree.kill()
             raise
+        finally:
+            self._poll.unregister(self._pidfd)
+            if not inbox.is_closed:
+                self._poll.unregister(self._channel)
         if ending.report is not None:
             self._tree.freeze()
         peak_after = self._tree.peak_of_root_bytes()
@@ -288,33 +316,45 @@ class Session:
         return ending
 
     def _watch(self, inbox: "Inbox", outgoing: deque[bytes], deadline: float) -> Ending:
-        next_tick = next_disk_tick = time.monotonic()
+        clock = Clock(deadline)
         while True:
-            now = time.monotonic()
-            if now >= deadline:
-                return Ending("timeout")
-            if now >= next_tick:
-                next_tick = now + _TICK_SECONDS
-                if excess := self._over_limits():
-                    return excess
-            if now >= next_disk_tick:
-                next_disk_tick = now + _DISK_TICK_SECONDS
-                if disk := self._over_disk():
-                    return Ending("killed", explanation=disk)
-            ready = self._turn(min(deadline, next_tick) - now)
-            if self._stdout.is_flooded or self._stderr.is_flooded:
-                return Ending("output")
-            if ending := self._interrupted():
+            if ending := self._due(clock):
                 return ending
-            events = ready.get(self._channel.fileno(), 0)
-            if events & select.POLLOUT:
-                self._feed(outgoing)
-            if events & select.POLLIN and self._collect(inbox):
-                return Ending("ok", report=inbox.payload)
-            if inbox.foreign > _MAX_FOREIGN_MESSAGES:
-                return Ending("killed")
-            if self._pidfd in ready and not events & select.POLLIN:
-                return Ending("crashed")
+            ready = self._turn(clock.seconds_to_wait())
+            if ending := self._interrupted() or self._heard(ready, inbox, outgoing):
+                return ending
+
+    def _due(self, clock: Clock) -> Ending | None:
+        """Look at the time and, now and then, at what the session uses."""
+        now = time.monotonic()
+        if now >= clock.deadline:
+            return Ending("timeout")
+        if now >= clock.next_tick:
+            clock.next_tick = now + _TICK_SECONDS
+            if excess := self._over_limits():
+                return excess
+        if now >= clock.next_disk_tick:
+            clock.next_disk_tick = now + _DISK_TICK_SECONDS
+            if disk := self._over_disk():
+                return Ending("killed", explanation=disk)
+        return None
+
+    def _heard(
+        self, ready: dict[int, int], inbox: "Inbox", outgoing: deque[bytes]
+    ) -> Ending | None:
+        """Return the end that the worker's own doing brings, if it does."""
+        if self._stdout.is_flooded or self._stderr.is_flooded:
+            return Ending("output")
+        events = ready.get(self._channel.fileno(), 0)
+        if events & select.POLLOUT:
+            self._feed(outgoing)
+        if events & select.POLLIN and self._collect(inbox):
+            return Ending("ok", report=inbox.payload)
+        if inbox.foreign > _MAX_FOREIGN_MESSAGES:
+            return Ending("killed")
+        if self._pidfd in ready and not events & select.POLLIN:
+            return Ending("crashed")
+        return None
 
     def _interrupted(self) -> Ending | None:
         """Return why the client's words end the task, if they do."""
@@ -389,9 +429,6 @@ class Session:
             self._take_requests()
         if self._outbox:
             self._flush(0)
-        if timeout_seconds is None and self._pidfd in ready:
-            # Between runs nothing waits for the worker's end: the next run will find it.
-            self._poll.unregister(self._pidfd)
         return ready
 
     def _take_output(self, meter: OutputMeter) -> None:
@@ -438,6 +475,7 @@ class Session:
                 message = b""
             if not message:
                 self._poll.unregister(self._channel)
+                inbox.is_closed = True
                 return False
             if inbox.take(message):
                 return True
@@ -468,6 +506,7 @@ class Inbox:
         self._tag = tag
         self._buffer = bytearray()
         self.foreign = 0
+        self.is_closed = False
 
     @property
     def payload(self) -> bytes:
@@ -491,7 +530,7 @@ def _tasks_of_user(uid: int) -> int:
             continue
         try:
             if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116  # a Path for each would cost more
-                total += len(os.listdir(f"/proc/{name}/task"))  # noqa: PTH208
+                total += len(os.listdir(f"/proc/{name}/task"))
         except OSError:
             continue  # it ended while we looked
     return total

@@ -56,12 +56,15 @@ class ZygoteConfig:
         A slot for trying out the protections.
     has_quota
         Whether slots have a file system of their own.
+    has_private_mounts
+        Whether the machine's folders are hidden.
     """
 
     settings: RunnerSettings
     home: str
     probe_slot: str
     has_quota: bool
+    has_private_mounts: bool
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "ZygoteConfig":
@@ -95,7 +98,12 @@ def main() -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = config.home
     os.chdir(config.home)
     preloaded = _preload(settings.preload)
-    shield = raise_shield(settings, probe_slot=config.probe_slot, has_quota=config.has_quota)
+    shield = raise_shield(
+        settings,
+        probe_slot=config.probe_slot,
+        has_quota=config.has_quota,
+        has_private_mounts=config.has_private_mounts,
+    )
     # Nobody of the same user may read its memory or trace it.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     gc.collect()
