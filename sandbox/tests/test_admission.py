@@ -3,10 +3,9 @@
 import asyncio
 
 import pytest
+from sandbox.admission import Admission
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy
-
-from sandbox.admission import Admission
 
 LONG = Deadline.after(3600)
 

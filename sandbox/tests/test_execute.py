@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sandbox_runner.protocol import Done
 from sandbox_support.fake_runner import FakeRunner, Reply, out
 from sandbox_support.serving import service_settings, serving, until
 
 from sandbox.app import create_app
-from sandbox_runner.protocol import Done
 
 
 def _type(answer: httpx.Response) -> str:

@@ -22,9 +22,9 @@ from sandbox.packages.install import Packages, Resolver
 from sandbox.packages.names import load_name_rules
 from sandbox.packages.tree import TreeLimits
 from sandbox.routes import execute, packages, sessions
+from sandbox.routes.wiring import Wiring
 from sandbox.sessions import SessionLimits, Sessions
 from sandbox.settings import SandboxSettings
-from sandbox.routes.wiring import Wiring
 
 log = get_logger()
 

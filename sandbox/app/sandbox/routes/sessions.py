@@ -9,8 +9,8 @@ from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireReply
 from servicekit.wire.execution import SessionCreated
 
-from sandbox.sessions import EndReason, SessionView, view_of
 from sandbox.routes.wiring import wiring_of
+from sandbox.sessions import EndReason, SessionView, view_of
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 

@@ -28,7 +28,7 @@ class Reply:
     """What a cell answers: its output frames, then its end. None as end: it runs for ever."""
 
     frames: tuple[Frame, ...] = ()
-    done: Done | None = Done("", "ok")
+    done: Done | None = field(default_factory=lambda: Done("", "ok"))
 
 
 def out(text: str | bytes) -> Frame:

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
-
 from sandbox.settings import SandboxSettings
 
 WAIT_SECONDS = 10.0
@@ -56,5 +55,5 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 async def until(condition: Any, *, seconds: float = WAIT_SECONDS) -> None:
     """Wait for a condition of another task; bounded."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # what is waited for has no event
             await asyncio.sleep(0.002)
