@@ -6,7 +6,7 @@ from _build.api_page import field_rows, resolve, type_text
 from _build.markdown import code, page, prose, table
 from _build.services import Service
 
-TOOL_TAG = "tool"
+TOOL_TAGS = {"tool", "own-tools"}
 # The sandbox speaks MCP too; the gateway does not offer its tools, code-executor's stand for them.
 OFFERED_BY = ("code-executor", "time-client", "mcp-server")
 
@@ -32,7 +32,7 @@ def _tools(document: dict[str, Any]) -> list[dict[str, Any]]:
         operation
         for item in document["paths"].values()
         for operation in item.values()
-        if TOOL_TAG in operation.get("tags", ())
+        if TOOL_TAGS & set(operation.get("tags", ()))
     ]
 
 
