@@ -64,6 +64,8 @@ def validate(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Valid | Re
 
 def complaints_about(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the arguments, one sentence each, at most three."""
+    if not _can_be_sent(arguments):
+        return ["the arguments hold a number or a character that JSON can't carry"]
     try:
         validator = _validator(json.dumps(schema, sort_keys=True))
         found = sorted(
@@ -77,6 +79,15 @@ def complaints_about(arguments: Mapping[str, Any], schema: Mapping[str, Any]) ->
             raise
         return []
     return [_sentence(error) for error in found[:_MAX_COMPLAINTS]]
+
+
+def _can_be_sent(arguments: Mapping[str, Any]) -> bool:
+    """Whether they are JSON in UTF-8: no NaN, no half of a character."""
+    try:
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 @lru_cache(maxsize=512)

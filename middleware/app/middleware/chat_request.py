@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from servicekit.wire.base import WireModel
 
 from middleware.conversation import (
@@ -12,9 +12,16 @@ from middleware.conversation import (
     UserMessage,
 )
 from middleware.errors import LastMessageNotUser, MessagesEmpty, ModelNotServed, RoleUnknown
+from middleware.sound_text import is_sound
 
 ROLES = ("system", "user", "assistant")
 MAX_CHAT_SECONDS = 3600.0
+
+
+def _refuse_half_characters(text: str) -> str:
+    if not is_sound(text):
+        raise ValueError("holds half of a surrogate pair; send whole characters")
+    return text
 
 
 class ChatMessage(WireModel):
@@ -22,7 +29,9 @@ class ChatMessage(WireModel):
 
     # The role is a plain string here, so that an unknown one gets a problem type of its own.
     role: Annotated[str, Field(description="who says it", json_schema_extra={"enum": list(ROLES)})]
-    content: Annotated[str, Field(description="what is said")]
+    content: Annotated[
+        str, Field(description="what is said"), AfterValidator(_refuse_half_characters)
+    ]
 
 
 class ChatRequest(WireModel):

@@ -21,6 +21,7 @@ from middleware.conversation import (
     Usage,
     UserMessage,
 )
+from middleware.sound_text import sound
 from middleware.thinking import without_thinking
 
 # A bound on memory, far above any sane answer; time is bounded elsewhere.
@@ -146,10 +147,11 @@ class Assembly:
         """
         if self.finish_reason is None:
             raise blame.cut_off("the stream ended without a finish reason")
-        whole = "".join(self.text)
+        whole = sound("".join(self.text))
         text = without_thinking(whole)
         calls = tuple(
-            ToolCall(pieces.id, pieces.name, "".join(pieces.arguments)) for pieces in self.calls
+            ToolCall(sound(pieces.id), sound(pieces.name), sound("".join(pieces.arguments)))
+            for pieces in self.calls
         )
         return ModelAnswer(
             text=text,

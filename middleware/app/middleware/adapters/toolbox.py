@@ -31,6 +31,7 @@ from middleware.errors import (
     ToolUnavailable,
     ToolUnknown,
 )
+from middleware.sound_text import sound, sound_value
 
 log = get_logger()
 
@@ -206,10 +207,18 @@ def _with_retry(problem: Problem, retry_after_seconds: float | None, hop: str) -
 
 
 def _result(name: str, result: ToolCallResult) -> ToolResult:
+    """Return what a tool gave; raise where other arguments could not help.
+
+    The same statuses as in the gateway's REST routes: `/execute` answers like them.
+    """
     problem = result.problem
-    if result.is_error and problem is not None and problem.status:
+    if result.is_error and problem is not None and _is_beyond_the_model(problem.status):
         raise _of_problem(name, problem, None)
-    return ToolResult(_text(result), result.structured, result.is_error)
+    return ToolResult(sound(_text(result)), sound_value(result.structured), result.is_error)
+
+
+def _is_beyond_the_model(status: int) -> bool:
+    return status in {403, 429} or status >= 500  # noqa: PLR2004  # HTTP's server errors
 
 
 def _text(result: ToolCallResult) -> str:
