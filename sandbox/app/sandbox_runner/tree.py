@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _REAP_PAUSE_SECONDS: Final = 0.0005
 _KILL_PATIENCE_SECONDS: Final = 30.0
 
-# Fields of /proc/PID/stat after the name, counted from the state (field 3 of proc(5)).
-_STAT_PARENT: Final = 1
-_STAT_THREADS: Final = 17
-_STAT_RESIDENT_PAGES: Final = 21
+_STATUS_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a session uses now: resident memory, processes and threads."""
+    """What a session uses now.
 
-    resident_bytes: int
+    Attributes
+    ----------
+    memory_bytes
+        Resident memory that is no file's: what processes share is counted for each.
+    tasks
+        Processes and threads.
+    """
+
+    memory_bytes: int
     tasks: int
 
 
@@ -54,9 +58,8 @@ class ProcessTree:
         self._is_scoped = is_scoped
         self._is_single = is_single
         self._exit: Exit | None = None
-        self._stat = os.open(f"/proc/{root}/stat", os.O_RDONLY | os.O_CLOEXEC)
         self._status = os.open(f"/proc/{root}/status", os.O_RDONLY | os.O_CLOEXEC)
-        self.baseline_bytes = self.usage().resident_bytes
+        self.baseline_bytes = self.usage().memory_bytes
 
     def freeze(self) -> None:
         """Stop every thread of the session."""
@@ -91,28 +94,17 @@ class ProcessTree:
     def usage(self) -> Usage:
         """Return what the session uses now; of a session that has ended, nothing."""
         if self._is_single:
-            stat = _parse_stat(_read(self._stat))
-            return Usage(stat[_STAT_RESIDENT_PAGES] * _PAGE_BYTES, stat[_STAT_THREADS])
-        resident = tasks = 0
-        for pid in descendants(os.getpid()):
-            stat = stat_of(pid)
-            resident += stat[_STAT_RESIDENT_PAGES] * _PAGE_BYTES
-            tasks += stat[_STAT_THREADS]
-        return Usage(resident, tasks)
+            return _usage(_read(self._status))
+        parts = [_usage(status_of(pid)) for pid in descendants(os.getpid())]
+        return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
     def peak_of_root_bytes(self) -> int:
         """Return the most memory that the worker ever had resident, 0 if it has ended."""
-        for line in _read(self._status).splitlines():
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1]) << 10
-        return 0
+        return _number(_read(self._status), b"VmHWM") << 10
 
     def address_space_bytes(self) -> int:
         """Return the size of the worker's address space, 0 if it has ended."""
-        for line in _read(self._status).splitlines():
-            if line.startswith(b"VmSize:"):
-                return int(line.split()[1]) << 10
-        return 0
+        return _number(_read(self._status), b"VmSize") << 10
 
     def _signal(self, number: int) -> None:
         try:
@@ -149,18 +141,18 @@ def descendants(root: int) -> Iterator[int]:
             pending.append(child)
 
 
-def stat_of(pid: int) -> list[int]:
-    """Return the numbers of ``/proc/PID/stat`` from the state on; zeros if it has ended."""
+def status_of(pid: int) -> bytes:
+    """Return ``/proc/PID/status``, nothing if it has ended."""
     try:
-        return _parse_stat(Path(f"/proc/{pid}/stat").read_bytes())
+        return Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
-        return _parse_stat(b"")
+        return b""
 
 
 def children(pid: int) -> list[int]:
     """Return the process ids of the children of all threads of a process."""
     if not _HAS_CHILDREN_FILES:
-        return [other for other in _all_pids() if stat_of(other)[_STAT_PARENT] == pid]
+        return [other for other in _all_pids() if _number(status_of(other), b"PPid") == pid]
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -181,16 +173,22 @@ def _all_pids() -> Iterator[int]:
 
 def _read(descriptor: int) -> bytes:
     try:
-        return os.pread(descriptor, 4096, 0)
+        return os.pread(descriptor, _STATUS_BYTES, 0)
     except OSError:
         return b""  # the process has ended
 
 
-def _parse_stat(text: bytes) -> list[int]:
-    # The name, in parentheses, is the process's own choice and may hold anything.
-    words = text[text.rfind(b")") + 2 :].split() if text else []
-    numbers = [0] + [int(word) for word in words[1:]]
-    return numbers if len(numbers) > _STAT_RESIDENT_PAGES else [0] * (_STAT_RESIDENT_PAGES + 1)
+def _usage(status: bytes) -> Usage:
+    kibibytes = _number(status, b"RssAnon") + _number(status, b"RssShmem")
+    return Usage(kibibytes << 10, _number(status, b"Threads"))
+
+
+def _number(status: bytes, name: bytes) -> int:
+    # The process's name stands in the first line, and in it a newline is written as two letters.
+    start = status.find(b"\n" + name + b":")
+    if start < 0:
+        return 0
+    return int(status[start + len(name) + 2 :].split(None, 1)[0])
 
 
 def _exit(status: int) -> Exit:

@@ -386,8 +386,8 @@ class Session:
 
     def _over_limits(self) -> Ending | None:
         usage = self._tree.usage()
-        self._peak_bytes = max(self._peak_bytes, usage.resident_bytes)
-        if usage.resident_bytes - self._tree.baseline_bytes > self._limits.memory_bytes:
+        self._peak_bytes = max(self._peak_bytes, usage.memory_bytes)
+        if usage.memory_bytes - self._tree.baseline_bytes > self._limits.memory_bytes:
             return Ending("memory")
         if usage.tasks > self._limits.processes:
             text = f"more than {self._limits.processes} processes and threads at once"

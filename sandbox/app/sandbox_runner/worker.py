@@ -23,6 +23,7 @@ _FIRST_FREE_FD: Final = 4
 EXIT_SETUP_FAILED: Final = 71
 EXIT_REPORT_FAILED: Final = 70
 _OOM_SCORE: Final = 1000
+_OWN_PARENT: Final = str(Path(__file__).resolve().parent.parent)
 _KEPT_SIGNALS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
 
@@ -63,6 +64,7 @@ def main(
         streams = StandardStreams()
         namespace = Namespace()
         _reseed()
+        sys.path[:] = [path for path in sys.path if path != _OWN_PARENT]
         channel.send(READY)
     except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may run unconfined
         os.write(2, f"sandbox: the session could not be set up: {error!r}\n".encode())

@@ -138,7 +138,8 @@ class Zygote:
             allow_subprocesses=settings.subprocesses,
             packages_dir=settings.packages_dir,
             max_timeout_seconds=settings.max_timeout_seconds,
-            shared_tasks=16 * settings.slots,
+            # A few threads in each other session; few, where a fork bomb would use them up.
+            shared_tasks=(2 if settings.subprocesses else 16) * settings.slots,
         )
 
     def serve(self) -> None:

@@ -1,0 +1,159 @@
+"""What is left when a part of the chain is killed: nothing, and the rest goes on."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox_runner import client
+from sandbox_runner.client import RunnerSession
+from sandbox_runner.launch import RunnerProcess
+
+StartRunner = Callable[..., RunnerProcess]
+
+
+@pytest.fixture
+def fresh(start_runner: StartRunner) -> RunnerProcess:
+    runner = start_runner(pool="1", slots="4")
+    if not client.hello(runner.socket).is_safe:
+        pytest.skip("this kernel cannot confine a session")
+    return runner
+
+
+def _answers(runner: RunnerProcess) -> None:
+    with RunnerSession(runner.socket) as session:
+        assert session.run("print(6 * 7)").stdout == b"42\n"
+
+
+def _zygote(runner: RunnerProcess) -> psutil.Process:
+    return next(iter(psutil.Process(runner.pid).children()))
+
+
+def _tree(runner: RunnerProcess) -> list[psutil.Process]:
+    return psutil.Process(runner.pid).children(recursive=True)
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not come to pass in time"
+        time.sleep(0.01)
+
+
+def _all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def test_killed_worker_ends_its_session_with_the_truth(fresh: RunnerProcess) -> None:
+    with RunnerSession(fresh.socket) as session:
+        session.start("import os\nprint(os.getpid())\nwhile True: pass", 20)
+        session.wait_for_output(b"\n")
+        os.kill(int(bytes(session._output[2])), signal.SIGKILL)
+        done = session.finish().done
+    assert (done.status, done.signal, done.session_ended) == ("killed", "SIGKILL", True)
+    _answers(fresh)
+
+
+def test_worker_killed_between_runs_is_said_at_the_next(fresh: RunnerProcess) -> None:
+    with RunnerSession(fresh.socket) as session:
+        pid = int(session.run("import os\nos.getpid()").done.result or 0)
+        os.kill(pid, signal.SIGKILL)
+        _wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        done = session.run("1").done
+    assert (done.status, done.session_ended) == ("killed", True)
+
+
+def test_killed_warden_leaves_no_worker(fresh: RunnerProcess) -> None:
+    session = RunnerSession(fresh.socket)
+    session.start("import os\nprint(os.getpid())\nwhile True: pass", 20)
+    session.wait_for_output(b"\n")
+    worker = psutil.Process(int(bytes(session._output[2])))
+    warden = worker.parent()
+    assert warden is not None
+    warden.kill()
+    with pytest.raises((EOFError, ConnectionResetError)):
+        session.finish()
+    session.hang_up()
+    _wait_until(lambda: _all_gone([worker, warden]))
+    _answers(fresh)
+
+
+def test_killed_zygote_is_replaced_and_live_sessions_go_on(fresh: RunnerProcess) -> None:
+    with RunnerSession(fresh.socket) as session:
+        session.run("x = 1")
+        old = _zygote(fresh)
+        old.kill()
+        assert session.run("x").done.result == "1"
+        _wait_until(lambda: _all_gone([old]))
+        for _ in range(3):
+            _answers(fresh)
+        assert session.run("x + 1").done.result == "2"
+
+
+def test_killed_listener_leaves_nothing(fresh: RunnerProcess) -> None:
+    session = RunnerSession(fresh.socket)
+    session.start("print(1)\nwhile True: pass", 60)
+    session.wait_for_output(b"1")
+    processes = _tree(fresh)
+    assert len(processes) >= 3
+    fresh.process.kill()
+    fresh.process.wait(10)
+    session.hang_up()
+    _wait_until(lambda: _all_gone(processes))
+
+
+def test_sigterm_ends_everything_and_wipes_the_slots(fresh: RunnerProcess) -> None:
+    session = RunnerSession(fresh.socket)
+    session.run("open('f', 'w').write('x')")
+    session.start("print(1)\nwhile True: pass", 60)
+    session.wait_for_output(b"1")
+    processes = _tree(fresh)
+    assert fresh.stop() == 0
+    session.hang_up()
+    assert _all_gone(processes)
+    assert not list(fresh.slots_dir.glob("house-*"))
+    assert not Path(fresh.socket).exists()
+
+
+def test_slots_of_a_killed_runner_are_wiped_by_the_next(start_runner: StartRunner) -> None:
+    first = start_runner(pool="1", tmpfs="0", private_mounts="1" if os.geteuid() == 0 else "0")
+    with RunnerSession(first.socket) as session:
+        session.run("open('left', 'w').write('x')")
+        first.process.kill()
+        first.process.wait(10)
+    assert list(first.slots_dir.glob("house-*/*/left"))
+    with RunnerProcess(first.folder, settings={"pool": "1"}) as second:
+        client.hello(second.socket)
+        assert not list(first.slots_dir.glob("house-*/*/left"))
+        _answers(second)
+
+
+@pytest.mark.parametrize("victim", ["warden", "zygote-and-warden", "listener"])
+def test_subprocesses_never_outlive_their_session(start_runner: StartRunner, victim: str) -> None:
+    runner = start_runner(pool="1", subprocesses="1")
+    session = RunnerSession(runner.socket)
+    code = (
+        "import os, time\nfor i in range(3):\n    if os.fork() == 0:\n        os.setsid()\n"
+        "        if os.fork() == 0: time.sleep(600)\n        os._exit(0)\n"
+        "    os.wait()\nprint(os.getppid())\ntime.sleep(600)"
+    )
+    session.start(code, 60)
+    session.wait_for_output(b"\n")
+    warden = psutil.Process(int(bytes(session._output[2])))
+    below = warden.children(recursive=True)
+    assert len(below) == 4
+    if victim == "listener":
+        runner.process.kill()
+        runner.process.wait(10)
+    else:
+        if victim == "zygote-and-warden":
+            _zygote(runner).kill()
+        warden.kill()
+    session.hang_up()
+    _wait_until(lambda: _all_gone([warden, *below]))
+    if victim != "listener":
+        _answers(runner)
