@@ -17,7 +17,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 
 def pages() -> dict[Path, str]:
     """Return every generated file with its text."""
-    documents = {service: service.openapi() for service in SERVICES}
+    documents = {service: service.app.openapi() for service in SERVICES}
     written = {
         REFERENCE / "configuration.md": configuration_page.render(),
         REFERENCE / "errors.md": errors_page.render(),

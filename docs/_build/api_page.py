@@ -1,13 +1,16 @@
 """reference/api/: one page and one OpenAPI document for each service."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from _build.markdown import code, page, prose, table
+from _build.markdown import code, first_sentence, page, prose, table
 from _build.services import Service
 
 Schema = dict[str, Any]
+_FIELDS = ("field", "type", "required", "meaning")
+_TYPE_LINK = re.compile(r"\[(\w+)\]\(#\w+\)")
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -29,20 +32,36 @@ def _cleaned(value: Any) -> Any:
 
 def render(service: Service, document: Schema) -> str:
     """Return the page of one service."""
+    mcp = "It also speaks MCP at `/mcp` (streamable HTTP). " if service.speaks_mcp else ""
     port = service.settings_class.model_fields["port"].default
     intro = (
         f"{document['info'].get('summary', '')}\n\n"
-        f"Port {port} by default; a running service shows the same interactively at `/docs`. "
+        f"{mcp}Port {port} by default; a running service shows the same interactively at `/docs`. "
         f"Errors: [errors.md](../errors.md). As a document for tools: "
         f"[{service.name}.openapi.json]({service.name}.openapi.json)."
     )
     routes = list(_routes(document))
     overview = table(
         ("route", "what it does"),
-        [(code(f"{method} {path}"), operation.get("summary", "")) for method, path, operation in routes],
+        [(code(f"{method} {path}"), first_sentence(operation.get("description"))) for method, path, operation in routes],
     )
     sections = [_section(document, *route) for route in routes]
-    return page(f"API of {service.name}", intro, overview, *sections)
+    text = page(f"API of {service.name}", intro, overview, *sections)
+    types = _types(document, text)
+    return "\n".join((text, "## Types\n", *types)) if types else text
+
+
+def _types(document: Schema, text: str) -> list[str]:
+    """Return a section for each object that the page, or one of these sections, links to."""
+    written: dict[str, str] = {}
+    while waiting := sorted(set(_TYPE_LINK.findall(text)) - set(written)):
+        for name in waiting:
+            schema = document["components"]["schemas"][name]
+            rows = table(_FIELDS, field_rows(document, schema))
+            parts = (f"### {name}", prose(schema.get("description")), rows)
+            written[name] = "\n\n".join(part for part in parts if part)
+            text += written[name]
+    return [written[name] for name in sorted(written)]
 
 
 def _routes(document: Schema) -> Iterator[tuple[str, str, Schema]]:
@@ -83,7 +102,7 @@ def _shape(document: Schema, schema: Schema) -> str:
     if not rows:
         return type_text(document, schema)
     meaning = prose(resolved.get("description"))
-    return f"{meaning}\n\n" + table(("field", "type", "required", "meaning"), rows)
+    return f"{meaning}\n\n" + table(_FIELDS, rows)
 
 
 def field_rows(document: Schema, schema: Schema) -> list[tuple[str, ...]]:
@@ -124,7 +143,9 @@ def type_text(document: Schema, schema: Schema) -> str:
     if "$ref" in schema:
         name = str(schema["$ref"]).rsplit("/", 1)[-1]
         target = resolve(document, schema)
-        return type_text(document, target) if "properties" not in target else name
+        # On a page of its own; the page on tools resolves what it shows.
+        link = f"[{name}](#{name.lower()})"
+        return type_text(document, target) if "properties" not in target else link
     for choice in ("anyOf", "oneOf"):
         if choice in schema:
             return " or ".join(dict.fromkeys(type_text(document, each) for each in schema[choice]))
@@ -142,18 +163,23 @@ def _plain_type(document: Schema, schema: Schema) -> str:
         return f"list of {type_text(document, items)}" if items else "list"
     if isinstance(kind, list):
         return " or ".join(kind)
-    bounds = [
-        f"{sign} {schema[key]:,}".replace(",", " ")
-        for key, sign in (
-            ("exclusiveMinimum", ">"),
-            ("minimum", "≥"),
-            ("exclusiveMaximum", "<"),
-            ("maximum", "≤"),
-            ("minLength", "length ≥"),
-            ("maxLength", "length ≤"),
-            ("minItems", "items ≥"),
-            ("maxItems", "items ≤"),
-        )
+    bounds = [text for text in (_range(schema, *each) for each in _RANGES) if text]
+    return f"{kind} ({', '.join(bounds)})" if bounds else str(kind)
+
+
+# What a bound is on, and its keys in JSON Schema: least, least but one, most, most but one.
+_RANGES = (
+    ("", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"),
+    ("length ", "minLength", "", "maxLength", ""),
+    ("items ", "minItems", "", "maxItems", ""),
+)
+
+
+def _range(schema: Schema, what: str, *keys: str) -> str:
+    words = ("from", "above", "to", "below")
+    said = [
+        f"{word} {schema[key]:g}" if isinstance(schema[key], float) else f"{word} {schema[key]}"
+        for word, key in zip(words, keys, strict=True)
         if key in schema
     ]
-    return f"{kind} ({', '.join(bounds)})" if bounds else str(kind)
+    return what + " ".join(said) if said else ""

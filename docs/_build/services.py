@@ -5,9 +5,10 @@ import os
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
-from typing import Any
 
+from fastapi import FastAPI
 from servicekit.settings import FIXED_NAMES, ServiceSettings
 
 PACKAGES = {
@@ -45,11 +46,18 @@ class Service:
             and item.__module__ == module.__name__
         )
 
-    def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document of the service's app with default settings."""
-        app = importlib.import_module(f"{self.package}.app").create_app(self.settings_class())
-        document: dict[str, Any] = app.openapi()
-        return document
+    @cached_property
+    def app(self) -> FastAPI:
+        """The service's app with default settings; nothing is opened before it runs."""
+        app: FastAPI = importlib.import_module(f"{self.package}.app").create_app(
+            self.settings_class()
+        )
+        return app
+
+    @property
+    def speaks_mcp(self) -> bool:
+        """Whether there is an MCP endpoint, which OpenAPI does not show."""
+        return any(getattr(route, "path", None) == "/mcp" for route in self.app.routes)
 
 
 SERVICES = tuple(Service(name, package) for name, package in PACKAGES.items())

@@ -2,14 +2,24 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
-from stack_support.running_stack import RunningStack
+from stack_support.running_stack import (
+    RunningStack,
+    clean_environment,
+    client,
+    free_ports,
+    running_service,
+)
+from stack_support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
@@ -134,3 +144,59 @@ def test_javascript_shows_calls_and_answer(
 
     assert "execute_code" in shown
     assert expected in shown.replace(",", "")
+
+
+@contextmanager
+def tool_service(log_path: Path) -> Iterator[str]:
+    """Run the example service on a port of its own; give its address."""
+    port = free_ports(1)[0]
+    with log_path.open("wb") as log, client() as http:
+        process = subprocess.Popen(
+            [sys.executable, "-P", EXAMPLES / "python/tool_service.py"],
+            env=clean_environment(DICE_PORT=str(port)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+        def answers() -> bool:
+            assert process.poll() is None, log_path.read_text(encoding="utf-8")
+            try:
+                return http.get(f"http://127.0.0.1:{port}/ready", timeout=3).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        try:
+            wait_until(answers, within=30, what="the tool service answers")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def test_tool_service_of_ones_own_is_offered_by_the_gateway(tmp_path: Path) -> None:
+    with (
+        tool_service(tmp_path / "dice.log") as address,
+        running_service(
+            "mcp_server",
+            "MCP_SERVER_",
+            tmp_path / "gateway.log",
+            MCP_SERVER_OWN_UPSTREAMS="",
+            MCP_SERVER_UPSTREAMS=f"dice={address}/mcp",
+        ) as gateway,
+    ):
+        wait_until(
+            lambda: "dice__roll_dice" in gateway.http.get(f"{gateway.url}/mcp/tools").text,
+            within=15,
+            what="the gateway offers the tool",
+        )
+        rolled = gateway.http.post(
+            f"{gateway.url}/mcp/tools/dice__roll_dice", json={"dice": 3, "sides": 6}
+        )
+        refused = gateway.http.post(f"{gateway.url}/mcp/tools/dice__roll_dice", json={"dice": 0})
+
+    outcome = rolled.json()
+    assert outcome["success"] is True
+    assert re.fullmatch(r"(\d) \+ (\d) \+ (\d) = (\d+)", outcome["output"])
+    assert len(outcome["structured"]["rolls"]) == 3
+    assert refused.status_code == 422
