@@ -7,6 +7,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KINDS = {"flowchart", "sequenceDiagram"}
+_BLOCK = re.compile(r"^```mermaid\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DIAGRAMS = [
     pytest.param(text, id=f"{path.relative_to(DOCS)} {number}")
     for path in sorted(DOCS.rglob("*.md"))
