@@ -29,6 +29,8 @@ _SHOWN_ELSEWHERE = frozenset(
         "span_id",
     }
 )
+_PROBES = frozenset({"/ready", "/health"})
+_MAX_VALUE_CHARACTERS = 300  # a few lines of a screen
 _PLAIN_ALARMS: tuple[tuple[str, Level], ...] = (
     ("Traceback (most recent call last)", "error"),
     ("Fatal Python error", "error"),
@@ -44,6 +46,8 @@ class LogLine:
 
     level: Level
     text: str
+    # What lines of the same cause have in common.
+    kind: str = ""
 
 
 def read_log_line(line: str) -> LogLine:
@@ -57,20 +61,24 @@ def read_log_line(line: str) -> LogLine:
             return _structured(fields)
     for begin, level in _PLAIN_ALARMS:
         if line.startswith(begin):
-            return LogLine(level, line)
+            return LogLine(level, line, kind=begin)
     return LogLine("info", line)
 
 
 def _structured(fields: dict[str, object]) -> LogLine:
     level = _LEVELS.get(str(fields.get("level", "info")).lower(), "info")
+    if fields.get("route") in _PROBES or fields.get("error_type") == "not-ready":
+        level = "info"  # somebody asked whether it is ready, and it is not: an answer, no trouble
     details = " ".join(
-        f"{name}={_value(value)}"
+        f"{name}={_value(name, value)}"
         for name, value in fields.items()
         if name not in _SHOWN_ELSEWHERE and value is not None
     )
-    return LogLine(level, f"{fields['event']} {details}".rstrip())
+    return LogLine(level, f"{fields['event']} {details}".rstrip(), kind=str(fields["event"]))
 
 
-def _value(value: object) -> str:
+def _value(name: str, value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 400 else text[:399] + "…"  # noqa: PLR2004  # a screen's worth
+    if name == "exception" and text.strip():
+        text = text.strip().splitlines()[-1]  # the whole of it is in the log file
+    return text if len(text) <= _MAX_VALUE_CHARACTERS else text[: _MAX_VALUE_CHARACTERS - 1] + "…"

@@ -1,6 +1,6 @@
 """The set-up: `.venv` for the stack, `.cells` for users' code, from locked packages.
 
-Run by path with any Python (`python3 launcher/src/launcher/setup_env.py runtime|dev|lock`): it needs
+Run by path with any Python (`python3 launcher/src/launcher/setup_env.py runtime`): it needs
 the standard library only, and its syntax stays old enough to tell an old Python what is missing.
 
 A stamp in each environment says what it was made from. A start with nothing to do takes a fraction

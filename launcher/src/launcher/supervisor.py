@@ -16,6 +16,7 @@ from launcher.log_file import LogFile
 from launcher.log_line import read_log_line
 from launcher.process import Child, Spawner
 from launcher.readiness import NotReady, Prober, Ready, Silent
+from launcher.repeats import Repeats
 from launcher.units import Unit
 
 # sysexits.h: settings that make no sense will not make sense on the next start either.
@@ -61,6 +62,7 @@ class _Slot:
     ready_at: float | None = None
     was_ready: bool = False
     has_given_up: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
     tail: collections.deque[str] = field(
         default_factory=lambda: collections.deque(maxlen=_TAIL_LINES)
     )
@@ -248,13 +250,23 @@ class Supervisor:
     def _show(self, slot: _Slot, raw: str) -> None:
         line = read_log_line(raw)
         slot.tail.append(line.text)
-        if self._stopping.is_set() and not self._is_verbose:
+        if self._is_verbose:
+            self._console.event(
+                slot.unit.name, line.text, "quiet" if line.level == "info" else line.level
+            )
             return
-        if line.level == "info":
-            if self._is_verbose:
-                self._console.event(slot.unit.name, line.text, "quiet")
-        elif not self._console.is_quiet:
-            self._console.event(slot.unit.name, line.text, line.level)
+        # Before it is ready, and while it ends, a program may complain: its neighbours are not
+        # there. Should it fail, its last lines are shown.
+        if line.level == "info" or slot.ready_at is None or self._stopping.is_set():
+            return
+        verdict = slot.repeats.judge(line.kind, time.monotonic())
+        if verdict == "hide" or self._console.is_quiet:
+            return
+        self._console.event(slot.unit.name, line.text, line.level)
+        if verdict == "show-last":
+            self._console.event(
+                slot.unit.name, f"more of the same is in {self._log_path(slot.unit)}", "quiet"
+            )
 
     async def _watch_readiness(self, slot: _Slot, started_at: float) -> None:
         pause, answered_at = _FIRST_POLL_SECONDS, None
