@@ -31,7 +31,7 @@ from servicekit.problems import problem_response
 
 log = get_logger()
 
-# Asked every few seconds by machines; logged only when they fail.
+# Asked every few seconds by machines. What they find is logged when it changes, by the monitor.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -93,9 +93,9 @@ class Telemetry:
 
 
 def _line_writer(route: str | None, status: int):  # type: ignore[no-untyped-def]  # structlog's bound methods have no public type
-    if status >= 500:  # noqa: PLR2004  # server errors
-        return log.error
-    return log.debug if route in QUIET_ROUTES else log.info
+    if route in QUIET_ROUTES:
+        return log.debug
+    return log.error if status >= 500 else log.info  # noqa: PLR2004  # server errors
 
 
 class ErrorBoundary:

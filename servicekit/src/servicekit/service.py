@@ -225,7 +225,8 @@ def _operations() -> APIRouter:
 def _render_errors(app: FastAPI) -> None:
     @app.exception_handler(StackError)
     async def on_stack_error(_: Request, error: StackError) -> JSONResponse:
-        if error.http_status >= 500:  # noqa: PLR2004  # server errors
+        is_news = not isinstance(error, NotReady)  # the monitor has said it when it changed
+        if error.http_status >= 500 and is_news:  # noqa: PLR2004  # server errors
             log.warning("request.refused", error_type=error.type, detail=error.detail)
         return problem_response(error, current_context().request_id)
 
