@@ -92,6 +92,16 @@ _REFUSALS: Final = (
         ),
     ),
     (
+        "yanked",
+        ("was yanked",),
+        "The release was withdrawn by its authors. Ask for another version.",
+    ),
+    (
+        "size",
+        ("file too large",),
+        "One of its files is larger than a whole package set may be.",
+    ),
+    (
         "incompatible",
         ("no matching", "requires-python", "python version", "compatible tag"),
         "It has no release for this interpreter and machine.",
@@ -144,6 +154,9 @@ def installer_environment(
         "TMPDIR": str(home),
         "UV_CACHE_DIR": str(cache),
         "UV_NO_PROGRESS": "1",
+        # One more try for a lost packet; the default of three waits ten seconds for an index
+        # that is down, which somebody in a chat would have to sit through.
+        "UV_HTTP_RETRIES": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "NO_COLOR": "1",
     }
@@ -286,6 +299,8 @@ class Uv:
             ) from None
         finally:
             await _kill_group(process)
+        if code == -signal.SIGXFSZ:
+            stderr = "error: file too large"  # the kernel's word; uv had no time for one
         return _Finished(code, stdout, stderr)
 
     def _too_new(self, wish: Wish) -> StackError:

@@ -1,0 +1,142 @@
+"""A package index on loopback, and wheels of our own making, the hostile ones included."""
+
+import hashlib
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+OLD = timedelta(days=400)
+
+
+def wheel(
+    name: str,
+    version: str = "1.0",
+    files: Mapping[str, bytes] | None = None,
+    *,
+    requires: tuple[str, ...] = (),
+    modes: Mapping[str, int] | None = None,
+) -> bytes:
+    """Return a wheel; `files` are put in as they are named."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
+        f"Requires-Dist: {each}\n" for each in requires
+    )
+    members = {f"{name}.py": f"VERSION = {version!r}\n".encode()} if files is None else dict(files)
+    members |= {
+        f"{info}/METADATA": metadata.encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    members[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in members).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in members.items():
+            item = zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0))
+            item.compress_type = zipfile.ZIP_DEFLATED
+            item.external_attr = (modes or {}).get(path, 0o100644) << 16
+            archive.writestr(item, content)
+    return buffer.getvalue()
+
+
+@dataclass
+class Release:
+    filename: str
+    content: bytes
+    age: timedelta = OLD
+    yanked: str | bool = False
+    sha256: str | None = None
+
+    def listing(self, base: str) -> dict[str, object]:
+        uploaded = datetime.now(UTC) - self.age
+        return {
+            "filename": self.filename,
+            "url": f"{base}/files/{self.filename}",
+            "hashes": {"sha256": self.sha256 or hashlib.sha256(self.content).hexdigest()},
+            "upload-time": uploaded.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "yanked": self.yanked,
+            "size": len(self.content),
+        }
+
+
+@dataclass
+class PackageIndex:
+    releases: dict[str, list[Release]] = field(default_factory=dict)
+    base: str = ""
+    requests: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"{self.base}/simple"
+
+    def add(self, name: str, version: str = "1.0", **options: object) -> Release:
+        """Add a wheel; see `wheel` and `Release` for the options."""
+        of_release = {k: options.pop(k) for k in ("age", "yanked", "sha256") if k in options}
+        content = wheel(name, version, **options)  # type: ignore[arg-type]  # passed on
+        release = Release(f"{name}-{version}-py3-none-any.whl", content, **of_release)  # type: ignore[arg-type]  # passed on
+        self.releases.setdefault(name, []).append(release)
+        return release
+
+    def answer(self, path: str) -> tuple[str, bytes] | None:
+        self.requests += 1
+        kind, _, rest = path.strip("/").partition("/")
+        if kind == "files":
+            every = [each for group in self.releases.values() for each in group]
+            return next(
+                (
+                    ("application/octet-stream", each.content)
+                    for each in every
+                    if each.filename == rest
+                ),
+                None,
+            )
+        name = rest.strip("/")
+        if kind != "simple" or name not in self.releases:
+            return None
+        page = {
+            "meta": {"api-version": "1.1"},
+            "name": name,
+            "versions": [],
+            "files": [each.listing(self.base) for each in self.releases[name]],
+        }
+        return "application/vnd.pypi.simple.v1+json", json.dumps(page).encode()
+
+
+@contextmanager
+def package_index() -> Iterator[PackageIndex]:
+    """Serve an index on a free loopback port."""
+    index = PackageIndex()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            found = index.answer(self.path)
+            kind, body = found if found is not None else ("text/plain", b"nothing here")
+            self.send_response(404 if found is None else 200)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    index.base = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield index
+    finally:
+        server.shutdown()
+        thread.join(timeout=10)
+        server.server_close()
