@@ -5,7 +5,6 @@ set -eu
 url=${MIDDLEWARE_URL:-http://localhost:8002}
 question=${1:-What time is it?}
 
-curl --silent --show-error --fail-with-body --max-time 90 "$url/chat" \
+curl --silent --show-error --write-out '\n' --fail-with-body --max-time 90 "$url/chat" \
     --header 'Content-Type: application/json' \
     --data "{\"messages\": [{\"role\": \"user\", \"content\": \"$question\"}]}"
-echo

@@ -3,7 +3,7 @@
 set -eu
 url=${GATEWAY_URL:-http://localhost:8000}
 
-curl --silent --show-error --fail-with-body --max-time 30 "$url/mcp" \
+curl --silent --show-error --write-out '\n' --fail-with-body --max-time 30 "$url/mcp" \
     --header 'Content-Type: application/json' \
     --header 'Accept: application/json, text/event-stream' \
     --header 'MCP-Protocol-Version: 2026-07-28' \
@@ -20,4 +20,3 @@ curl --silent --show-error --fail-with-body --max-time 30 "$url/mcp" \
             }
         }
     }'
-echo
