@@ -32,7 +32,10 @@ _EVENTS: Mapping[ListKind, ServerEvent] = {
     "prompts": PromptsListChanged(),
     "resources": ResourcesListChanged(),
 }
-_FRESHNESS = {"ttlMs": 0, "cacheScope": "private"}
+# What the 2026-07-28 revision asks of every result, and of every list; the SDK drops the
+# fields for older clients. An upstream of an older era does not send them.
+_COMPLETE: Mapping[str, Any] = {"resultType": "complete"}
+_FRESHNESS: Mapping[str, Any] = {**_COMPLETE, "ttlMs": 0, "cacheScope": "private"}
 
 
 class LegacySession:
@@ -213,17 +216,17 @@ class McpEndpoint:
         }
 
     async def _call_tool(self, ctx: Context, _: object) -> Any:
-        return await self._gateway.call_tool(ctx.params or {}, self._caller(ctx))
+        return {**_COMPLETE, **await self._gateway.call_tool(ctx.params or {}, self._caller(ctx))}
 
     async def _get_prompt(self, ctx: Context, _: object) -> Any:
-        return await self._gateway.get_prompt(ctx.params or {}, self._caller(ctx))
+        return {**_COMPLETE, **await self._gateway.get_prompt(ctx.params or {}, self._caller(ctx))}
 
     async def _read_resource(self, ctx: Context, _: object) -> Any:
         result = await self._gateway.read_resource(ctx.params or {}, self._caller(ctx))
         return result if result.get("resultType") == "input_required" else {**_FRESHNESS, **result}
 
     async def _complete(self, ctx: Context, _: object) -> Any:
-        return await self._gateway.complete(ctx.params or {}, self._caller(ctx))
+        return {**_COMPLETE, **await self._gateway.complete(ctx.params or {}, self._caller(ctx))}
 
 
 async def _push(sending: Awaitable[None]) -> None:

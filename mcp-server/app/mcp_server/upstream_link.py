@@ -149,8 +149,8 @@ class UpstreamLink:
         return self._connection
 
     def _away_sentence(self) -> str:
-        reason = f" ({self._last_error})" if self._last_error else ""
-        return f"{self.name} does not answer{reason}. It is being reconnected; try again soon."
+        reason = self._last_error or f"{self.name} was not reached yet."
+        return f"{reason} The gateway keeps trying to connect to {self.name}."
 
     async def run(self) -> None:
         """Own the connection until cancelled."""
@@ -161,9 +161,9 @@ class UpstreamLink:
             try:
                 await self._connect_and_follow()
             except Exception as error:  # noqa: BLE001  # whatever ends a connection, the next attempt follows
-                self._lost(_reason(error))
+                self._lost(_reason(self.name, error))
             else:
-                self._lost("it ended the connection")
+                self._lost(f"{self.name} ended the connection.")
             if time.monotonic() - started > self._longest_pause_seconds:
                 pause = FIRST_PAUSE_SECONDS
             await self._sleep(pause)
@@ -240,11 +240,12 @@ class UpstreamLink:
         self._settled.set()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(name: str, error: BaseException) -> str:
+    """Return a sentence on why the connection ended."""
     if isinstance(error, BaseExceptionGroup):
-        return _reason(error.exceptions[0])
+        return _reason(name, error.exceptions[0])
     if isinstance(error, StackError):
         return error.detail
     if isinstance(error, RpcError):
-        return f"it refused: {error.message}"
-    return f"{type(error).__name__}: {error}"[:300]
+        return f"{name} refused the gateway: {error.message}"
+    return f"{name} can't be used ({type(error).__name__}: {str(error)[:200]})."

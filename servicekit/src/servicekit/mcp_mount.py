@@ -168,7 +168,10 @@ class McpMount:
             response = problem_response(error, current_context().request_id)
             await response(scope, receive, send)
             return
-        await self._manager.asgi_app(scope, receive, send)
+        # RFC 9110, section 5.5: white space around a value is none of it. The server's parser
+        # leaves it at the end, where a comparison with the body would fail.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await self._manager.asgi_app({**scope, "headers": headers}, receive, send)
 
     def attach(self, app: FastAPI, path: str = "/mcp") -> None:
         """Add the route: raw ASGI, because a FastAPI route would buffer the stream.
