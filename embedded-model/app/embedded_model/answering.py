@@ -1,0 +1,334 @@
+"""From tool results to one or two plain sentences; nothing is said that no result says."""
+
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from embedded_model.intents import (
+    Action,
+    Calculate,
+    ConvertTime,
+    Draw,
+    Install,
+    ListPackages,
+    RunCode,
+    ShowStatus,
+    TellTime,
+)
+
+_ERROR_START = re.compile(
+    r"^\s*(?:error\b|failed\b|failure\b|traceback \(most recent call last\)|tool error|cannot |could not |can't |unknown (?:tool|time ?zone)|refused\b|the tool .* failed)",
+    re.IGNORECASE,
+)
+_TRACEBACK = "Traceback (most recent call last)"
+_EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Iteration)?)(?:: (?P<message>.*))?$")
+_RESULT = re.compile(r"^Result: (?P<value>.*)\Z", re.DOTALL | re.MULTILINE)
+_MOMENT = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)[ T](?P<clock>\d\d:\d\d)")
+_PACKAGE_LINE = re.compile(r"^[-*•\s]*(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?:==|\s|@|:|\()\s*v?(?P<version>\d[\w.+!]*)\)?", re.MULTILINE)
+_MAX_INLINE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool said: its text, its fields when it sent JSON, and whether it failed."""
+
+    text: str
+    fields: Mapping[str, Any]
+    is_error: bool
+
+
+def read_answer(content: str) -> ToolAnswer:
+    """Read a tool's message, which may be text, or JSON around a text."""
+    stripped = content.strip()
+    if stripped.startswith("{"):
+        try:
+            document = json.loads(stripped)
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            return _from_fields(document, stripped)
+    return ToolAnswer(content.strip("\n"), {}, bool(_ERROR_START.match(stripped)))
+
+
+def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
+    error = fields.get("error")
+    failed = (
+        fields.get("success") is False
+        or fields.get("is_error") is True
+        or fields.get("isError") is True
+        or bool(error)
+        or (isinstance(fields.get("status"), str) and fields["status"] in {"error", "timeout", "memory", "killed", "crashed"})
+        or (isinstance(fields.get("status"), int) and fields["status"] >= 400 and "title" in fields)  # noqa: PLR2004  # a problem document
+    )  # fmt: skip
+    if failed:
+        return ToolAnswer(_error_text(fields, raw), fields, is_error=True)
+    for name in ("text", "output", "stdout", "content"):
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            text = value.strip("\n")
+            shown = fields.get("result")
+            has_result = name == "stdout" and isinstance(shown, str)
+            return ToolAnswer(f"{text}\nResult: {shown}" if has_result else text, fields, _looks_failed(text))
+    if isinstance(fields.get("result"), str):
+        return ToolAnswer(f"Result: {fields['result']}", fields, is_error=False)
+    is_empty_run = "stdout" in fields
+    return ToolAnswer("" if is_empty_run else raw, fields, is_error=False)
+
+
+def _looks_failed(text: str) -> bool:
+    return bool(_ERROR_START.match(text))
+
+
+def _error_text(fields: Mapping[str, Any], raw: str) -> str:
+    error = fields.get("error")
+    if isinstance(error, dict):
+        for name in ("traceback", "message", "detail"):
+            if isinstance(error.get(name), str) and error[name].strip():
+                return str(error[name]).strip()
+    for value in (error, fields.get("detail"), fields.get("text"), fields.get("output"), fields.get("message")):
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return raw
+
+
+def sentence_for(action: Action | None, name: str, content: str) -> str:
+    """Return what to say about one call's result.
+
+    Parameters
+    ----------
+    action
+        What the call was for; None when the transcript's call is none of ours.
+    name
+        The tool's name.
+    content
+        The text of the tool's message.
+    """
+    answer = read_answer(content)
+    if answer.is_error:
+        return _failure(action, name, answer)
+    match action:
+        case TellTime():
+            return _time(action, answer)
+        case ConvertTime():
+            return _converted(action, answer)
+        case Calculate():
+            return _calculated(action, answer)
+        case RunCode():
+            return _ran(answer)
+        case Draw(label=label):
+            return _drawn(label, answer)
+        case Install():
+            return _installed(action, answer)
+        case ListPackages():
+            return _listed(action, answer)
+        case ShowStatus() | None:
+            return _shown("", answer.text) if answer.text.strip() else f"{name} gave no output."
+        case never:
+            assert_never(never)
+
+
+def block(text: str) -> str:
+    """Put text into a code block whose fence the text does not contain."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _inline(text: str) -> str:
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _shown(lead: str, text: str) -> str:
+    """Show output: in the sentence when it is one short line, else in a block."""
+    text = text.rstrip()
+    if "\n" in text or len(text) > _MAX_INLINE:
+        return f"{lead.rstrip(' :')}:\n{block(text)}" if lead else block(text)
+    return f"{lead} {_inline(text)}." if lead else text
+
+
+# --- failures
+_DOING: Mapping[type, str] = {
+    TellTime: "I could not get the time",
+    ConvertTime: "I could not convert the time",
+    RunCode: "The code failed",
+    Calculate: "The calculation failed",
+    Draw: "The plot failed",
+    Install: "The installation failed",
+    ListPackages: "I could not list the packages",
+    ShowStatus: "I could not get the system's status",
+}
+
+
+def _failure(action: Action | None, name: str, answer: ToolAnswer) -> str:
+    what = _DOING[type(action)] if action is not None else f"{name} failed"
+    if isinstance(action, TellTime | ConvertTime) and action.place:
+        what += f" for {action.place}"
+    if isinstance(action, Install):
+        what = f"{action.package} could not be installed"
+    text = answer.text.strip()
+    if _TRACEBACK in text:
+        return _raised(what, text, action)
+    text = re.sub(r"^(?:tool )?error:\s*", "", text, flags=re.IGNORECASE)
+    if "\n" in text:
+        return f"{what}:\n{block(text)}"
+    return f"{what}: {text.rstrip('.')}."
+
+
+def _raised(what: str, text: str, action: Action | None) -> str:
+    before, _, trace = text.partition(_TRACEBACK)
+    lines = [line for line in trace.splitlines() if line.strip()]
+    flat = [line for line in lines if not line.startswith((" ", "\t")) and _EXCEPTION.match(line)]
+    last = flat[-1] if flat else lines[-1].strip()
+    places = re.findall(r"line (\d+)", trace)
+    where = f" in line {places[-1]}" if places and isinstance(action, RunCode | None) else ""
+    sentence = f"{what}{where} with {_inline(last.strip())}."
+    missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", last)
+    if missing:
+        sentence += f" The package {missing[1].split('.')[0]} is not installed; say “install {missing[1].split('.')[0]}” to add it."
+    printed = before.strip("\n")
+    return f"{sentence} Before that it printed:\n{block(printed)}" if printed.strip() else sentence
+
+
+# --- times
+def _time(action: TellTime, answer: ToolAnswer) -> str:
+    text = _one_line(answer.text)
+    moment = _MOMENT.search(text)
+    where = f"In {action.place} it" if action.place else "It"
+    if action.place and "/" in action.place:
+        where = f"In the zone {action.place} it"
+    if moment is None:
+        return f"{where} is {text}."
+    shown = re.sub(r"\s*\([^)]*/[^)]*\)$", "", text) if action.place else text
+    if action.wants == "day":
+        weekday = datetime.date.fromisoformat(moment["date"]).strftime("%A")
+        return f"{where} is {weekday}, {shown}."
+    return f"{where} is {shown}."
+
+
+def difference_sentence(answers: Sequence[tuple[TellTime, str]]) -> str | None:
+    """Say how far apart two clocks are, from the two times that the tools gave."""
+    moments = []
+    for action, content in answers:
+        answer = read_answer(content)
+        found = _MOMENT.search(answer.text)
+        if answer.is_error or found is None:
+            return None
+        moments.append((action, datetime.datetime.fromisoformat(f"{found['date']}T{found['clock']}")))
+    (first, start), (second, end) = moments
+    # The two calls may fall on both sides of a minute; zones differ by quarters of an hour.
+    quarters = round((end - start).total_seconds() / 900)
+    names = [action.place or "UTC" for action in (first, second)]
+    if quarters == 0:
+        return f"{names[0]} and {names[1]} have the same time."
+    hours, rest = divmod(abs(quarters) * 15, 60)
+    span = f"{hours} hour{'' if hours == 1 else 's'}" if hours else ""
+    span = " and ".join(part for part in (span, f"{rest} minutes" if rest else "") if part)
+    way = "ahead of" if quarters > 0 else "behind"
+    return f"{names[1]} is {span} {way} {names[0]}."
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else "no time at all"
+
+
+def _converted(action: ConvertTime, answer: ToolAnswer) -> str:
+    text = _one_line(answer.text)
+    if action.place:
+        return f"In {action.place} that is {text}."
+    return f"That is {text}."
+
+
+# --- code
+def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
+    match = _RESULT.search(answer.text)
+    if match is None:
+        return answer.text, None
+    return answer.text[: match.start()].rstrip("\n"), match["value"].strip()
+
+
+def _value(answer: ToolAnswer) -> str:
+    output, result = _output_and_result(answer)
+    return output.strip() or result or ""
+
+
+def _calculated(action: Calculate, answer: ToolAnswer) -> str:
+    value = _value(answer)
+    if not value:
+        return "The calculation printed nothing."
+    if action.yes and action.no and value in {"True", "False"}:
+        return action.yes if value == "True" else action.no
+    if "\n" in value:
+        return _shown("The result", value)
+    if action.formula is not None:
+        return f"{action.label} = {value}".replace("**", "^")
+    return f"{action.label} is {value}."
+
+
+def _ran(answer: ToolAnswer) -> str:
+    output, result = _output_and_result(answer)
+    parts: list[str] = []
+    if output.strip():
+        parts.append(_shown("The output is", output.strip("\n")))
+    if result is not None:
+        parts.append(_shown("The result is", result))
+    return "\n".join(parts) or "The code ran and printed nothing: there was no output."
+
+
+def _drawn(label: str, answer: ToolAnswer) -> str:
+    output, _ = _output_and_result(answer)
+    plotted = f"I plotted {label}."
+    return f"{plotted} {_shown('The code printed', output)}" if output.strip() else plotted
+
+
+# --- packages
+def _installed(action: Install, answer: ToolAnswer) -> str:
+    text = answer.text.strip()
+    version = answer.fields.get("version")
+    if text and not text.startswith("{"):
+        return _shown(action.package, text) if "\n" in text else text.rstrip(".") + "."
+    if isinstance(version, str):
+        is_old = answer.fields.get("already_present") is True
+        return f"{action.package} {version} {'was already there' if is_old else 'is installed'}."
+    return f"{action.package} is installed."
+
+
+def _packages(answer: ToolAnswer) -> dict[str, str]:
+    listed = answer.fields.get("packages")
+    if isinstance(listed, list):
+        return {
+            str(item.get("name", "")): str(item.get("version", ""))
+            for item in listed
+            if isinstance(item, dict)
+        }
+    return {match["name"]: match["version"] for match in _PACKAGE_LINE.finditer(answer.text)}
+
+
+def _listed(action: ListPackages, answer: ToolAnswer) -> str:
+    packages = _packages(answer)
+    if action.asked:
+        return " ".join(_is_there(name, packages, answer.text) for name in action.asked)
+    if packages:
+        lines = "\n".join(f"{name} {version}" for name, version in sorted(packages.items()))
+        plural = "package is" if len(packages) == 1 else "packages are"
+        return f"{len(packages)} {plural} installed:\n{block(lines)}"
+    text = answer.text.strip()
+    return _shown("The installed packages are", text) if text else "No packages are installed."
+
+
+def _is_there(name: str, packages: Mapping[str, str], text: str) -> str:
+    wanted = _folded(name)
+    for own, version in packages.items():
+        if _folded(own) == wanted:
+            return f"Yes, {own} {version} is installed."
+    if not packages and re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE):
+        return f"Yes, {name} is installed."
+    return f"No, {name} is not installed; say “install {name}” to add it."
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

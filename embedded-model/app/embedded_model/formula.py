@@ -1,0 +1,147 @@
+"""Formulas: an expression tree, and its text as Python, for the math module or for numpy."""
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+Operator = Literal["+", "-", "*", "/", "//", "%", "**"]
+Dialect = Literal["math", "numpy"]
+
+_PRECEDENCE: dict[str, int] = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
+_NEGATION = 3
+_ATOM = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as Python writes it, without separators of thousands."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """`pi`, `e` or `tau`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """The free variable of a plot."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """The sign before a term."""
+
+    operand: "Formula"
+
+
+@dataclass(frozen=True, slots=True)
+class Percent:
+    """So many hundredths; what of, its place decides."""
+
+    operand: "Formula"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Two operands and a sign between."""
+
+    operator: Operator
+    left: "Formula"
+    right: "Formula"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the math module, of statistics, or a builtin."""
+
+    name: str
+    arguments: tuple["Formula", ...]
+
+
+Formula = Number | Constant | Variable | Negation | Percent | Binary | Function
+
+_BUILTINS = frozenset({"abs", "max", "min", "round", "pow", "sum"})
+_STATISTICS = frozenset({"mean", "median", "stdev"})
+# Where numpy names a function otherwise than the math module does.
+_NUMPY_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "pow": "power"}
+
+
+def percent_of(percent: Formula, whole: Formula) -> Formula:
+    """Return so many per cent of a whole; multiplied first, so that 15 % of 240 is exactly 36."""
+    return Binary("/", Binary("*", whole, percent), Number("100"))
+
+
+def modules_of(formula: Formula) -> frozenset[str]:
+    """Return the modules that the formula's Python text needs."""
+    match formula:
+        case Number() | Variable():
+            return frozenset()
+        case Constant():
+            return frozenset({"math"})
+        case Negation(operand) | Percent(operand):
+            return modules_of(operand)
+        case Binary(_, left, right):
+            return modules_of(left) | modules_of(right)
+        case Function(name, arguments):
+            own = "" if name in _BUILTINS else "statistics" if name in _STATISTICS else "math"
+            inner = frozenset[str]().union(*(modules_of(argument) for argument in arguments))
+            return inner | ({own} - {""})
+        case never:
+            assert_never(never)
+
+
+def python_text(formula: Formula, dialect: Dialect = "math") -> str:
+    """Write a formula as a Python expression, with no more brackets than it needs."""
+    return _render(formula, dialect)[0]
+
+
+def _render(formula: Formula, dialect: Dialect) -> tuple[str, int]:
+    match formula:
+        case Number(text):
+            return text, _ATOM
+        case Variable(name):
+            return name, _ATOM
+        case Constant(name):
+            return f"{'np' if dialect == 'numpy' else 'math'}.{name}", _ATOM
+        case Negation(operand):
+            return "-" + _bracketed(operand, _NEGATION, dialect), _NEGATION
+        case Percent(operand):
+            return _render(Binary("/", operand, Number("100")), dialect)
+        case Binary(operator, left, right):
+            return _render_binary(operator, left, right, dialect)
+        case Function(name, arguments):
+            return _render_function(name, arguments, dialect), _ATOM
+        case never:
+            assert_never(never)
+
+
+def _render_binary(
+    operator: Operator, left: Formula, right: Formula, dialect: Dialect
+) -> tuple[str, int]:
+    level = _PRECEDENCE[operator]
+    is_power = operator == "**"
+    left_text = _bracketed(left, level + is_power, dialect)
+    right_text = _bracketed(right, level if is_power else level + 1, dialect)
+    joint = f"{left_text}**{right_text}" if is_power else f"{left_text} {operator} {right_text}"
+    return joint, level
+
+
+def _bracketed(formula: Formula, level: int, dialect: Dialect) -> str:
+    text, own = _render(formula, dialect)
+    return text if own >= level else f"({text})"
+
+
+def _render_function(name: str, arguments: tuple[Formula, ...], dialect: Dialect) -> str:
+    inner = ", ".join(python_text(argument, dialect) for argument in arguments)
+    if dialect == "numpy" and name not in {"max", "min", "round", "sum"}:
+        return f"np.{_NUMPY_NAMES.get(name, name)}({inner})"
+    if name in _STATISTICS:
+        return f"statistics.{name}([{inner}])"
+    if name == "sum":
+        return f"sum([{inner}])"
+    return f"{name}({inner})" if name in _BUILTINS else f"math.{name}({inner})"

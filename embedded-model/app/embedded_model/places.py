@@ -1,0 +1,158 @@
+"""The gazetteer: from what people call a place to the name of its time zone."""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+from zoneinfo import available_timezones
+
+from rapidfuzz.distance import OSA
+
+from embedded_model import lexicon
+
+_MANY = "?"
+# Zones of tzdata's own that no person asks for.
+_ODD_ZONES = frozenset({"Factory", "localtime", "posixrules"})
+_MIN_FUZZY_LETTERS = 5
+_LONG_LETTERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place with one time; `name` as a person would write it."""
+
+    name: str
+    zone: str
+    kind: Literal["city", "region", "zone"]
+
+
+@dataclass(frozen=True, slots=True)
+class VaguePlace:
+    """A place with several times, or in several countries."""
+
+    name: str
+
+
+def fold(text: str) -> str:
+    """Return a name without case, accents and dots, for comparing."""
+    plain = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss").replace("ø", "o"))
+    kept = "".join(char for char in plain if not unicodedata.combining(char))
+    return " ".join(kept.replace(".", "").replace("-", " ").replace("_", " ").split())
+
+
+def _table(name: str) -> list[list[str]]:
+    text = (resources.files("tzdata") / "zoneinfo" / name).read_text(encoding="utf-8")
+    return [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def _countries() -> Iterator[tuple[str, Place | VaguePlace]]:
+    zones: dict[str, list[str]] = {}
+    for code, _, zone, *_ in _table("zone.tab"):
+        zones.setdefault(code, []).append(zone)
+    for code, label in _table("iso3166.tab"):
+        name = label.split(" (")[0]
+        own = zones.get(code, [])
+        if len(own) == 1:
+            yield fold(name), Place(name, own[0], "region")
+        elif own:
+            yield fold(name), VaguePlace(name)
+
+
+def _zone_names() -> Iterator[tuple[str, Place]]:
+    for zone in sorted(available_timezones()):
+        if zone in _ODD_ZONES or zone.startswith(("posix/", "right/")):
+            continue
+        yield zone.lower(), Place(zone, zone, "zone")
+        yield fold(zone), Place(zone, zone, "zone")
+
+
+def _zone_cities() -> Iterator[tuple[str, Place]]:
+    for _, _, zone, *_ in _table("zone.tab"):
+        city = zone.rpartition("/")[2].replace("_", " ")
+        yield fold(city), Place(city, zone, "city")
+
+
+def _own_places() -> Iterator[tuple[str, Place | VaguePlace]]:
+    for zone, names in lexicon.keyed_lists("cities"):
+        for name in names:
+            yield fold(name), Place(_title(name), zone, "city")
+    for zone, names in lexicon.keyed_lists("regions"):
+        for name in names:
+            if zone == _MANY:
+                yield fold(name), VaguePlace(_title(name))
+            else:
+                yield fold(name), Place(_title(name), zone, "region")
+
+
+def _title(name: str) -> str:
+    if len(name) <= 3:  # noqa: PLR2004  # NYC, UK, HK
+        return name.upper()
+    small = {"de", "do", "of", "the", "on", "upon", "del", "la", "and"}
+    return " ".join(
+        word
+        if index and word in small
+        else word.upper()
+        if "." in word[:-1] or word == "dc"
+        else word[:1].upper() + word[1:]
+        for index, word in enumerate(name.split())
+    )
+
+
+@cache
+def gazetteer() -> dict[str, Place | VaguePlace]:
+    """Return all names, folded: zones and their cities and countries first, then our lists."""
+    found: dict[str, Place | VaguePlace] = dict(_zone_names())
+    found |= dict(_countries())
+    found |= {name: place for name, place in _zone_cities() if name not in found}
+    found |= dict(_own_places())
+    return found
+
+
+@cache
+def first_words() -> frozenset[str]:
+    """Return every first word of a name, to look places up quickly."""
+    return frozenset(name.split()[0] for name in gazetteer())
+
+
+def find_place(text: str) -> Place | VaguePlace | None:
+    """Look a name up as it stands, in any case and without accents."""
+    found = gazetteer().get(text.lower().strip()) or gazetteer().get(fold(text))
+    if found is None and fold(text).startswith("the "):
+        return gazetteer().get(fold(text).removeprefix("the "))
+    return found
+
+
+def guess_place(text: str) -> Place | VaguePlace | None:
+    """Look up a name with a typing error in it.
+
+    Notes
+    -----
+    At least five letters, one error (two from eight letters on), the same first
+    letter, and nothing else as near: a wrong city is worse than a question.
+    """
+    name = fold(text)
+    letters = len(name.replace(" ", ""))
+    if letters < _MIN_FUZZY_LETTERS or any(char.isdigit() for char in name):
+        return None
+    limit = 2 if letters >= _LONG_LETTERS else 1
+    near: dict[int, set[Place | VaguePlace]] = {}
+    for known, place in gazetteer().items():
+        if known[0] != name[0] or len(known) < _MIN_FUZZY_LETTERS - 1:
+            continue
+        distance = OSA.distance(name, known, score_cutoff=limit)
+        if distance <= limit:
+            near.setdefault(distance, set()).add(place)
+    if not near:
+        return None
+    best = near[min(near)]
+    zones = {place.zone for place in best if isinstance(place, Place)}
+    return sorted(best, key=str)[0] if len(zones) == 1 else None
+
+
+def count_cities() -> int:
+    """Return how many cities are known beside the bare names of zones."""
+    return sum(
+        isinstance(place, Place) and place.kind == "city" for place in gazetteer().values()
+    )

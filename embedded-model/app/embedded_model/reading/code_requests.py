@@ -1,0 +1,118 @@
+"""What a person wants done with code: run it, or something that only a language model can."""
+
+import re
+from collections.abc import Sequence
+
+from embedded_model.intents import AskBack, Install, Intent, OutOfScope, Refuse, RunCode
+from embedded_model.reading.code_text import Code
+from embedded_model.wording import Word, text_of
+
+_MARK = re.compile(r"§(\d+)§")
+_RUN = re.compile(
+    r"\b(?:run|runs|running|execute|executes|executing|try|test|eval|evaluate|print|prints|printed|output|outputs|outputted|returns?|result|results|evaluates?|interpret|launch|start|do it"
+    r"|gives?|produce|produces|yields?|works?|working|happens?|compute|computes|value|display|displays|go|show)\b"
+)
+_OTHER = re.compile(
+    r"\b(?:explain|explanation|refactor|rewrite|translate|review|fix|debug|improve|optimi[sz]e|document|comment|wrong|correct|mistake|bug|bugs|simplify|describe|understand"
+    r"|convert|summari[sz]e|analy[sz]e|clean up|port|why|format|lint|type hints?|docstring|test cases|unit tests?|complexity|better|faster|complete|finish|extend|modify|change|add a|how does)\b"
+)
+_STRONG_RUN = re.compile(r"\b(?:run|execute|eval|evaluate|output|outputs|print|prints|what happens)\b")
+_DOES = re.compile(r"^(?:what|what's) (?:does|do|would|will|is|are)\b.*\b(?:do|mean)$")
+_DEICTIC = re.compile(
+    r"^(?:(?:can you |could you |please |will you |i want to |let's |just )*(?:run|execute|try|test|eval|evaluate|interpret|do|start|launch)(?: both| all| all of)?"
+    r"(?: this| it| that| these| them| those| the| my| following| python| code| snippet| script| program| file| below| above| here| below code| again| both| for me| lines?| command| cell| block| now| function| , | :)*"
+    r"(?: (?:and|to|then) (?:show|tell|give|see|print|return|let|display)(?: me| us)?(?: know)?(?: what)?(?: the| its| it)?(?: output| result| results| outputs?| prints?| comes out| happens)?)?"
+    r"|(?:what|what's|whats)(?: is| does| would| will| do| are)?(?: be)?(?: the)? ?(?:output|outputs|result|results|value)?(?: of)?(?: this| it| that| the| my| following| code| snippet| script| program| python| below| above| function)* ?(?:print|prints|output|outputs|return|returns|give|evaluate to|produce|say|display)?(?: out)?"
+    r"|(?:tell|show|give|get|see)(?: me| us)? (?:what )?(?:the |its |it |this )?(?:outputs?|results?|prints?|code prints|value)(?: of (?:this|it|that|the code))?"
+    r"|(?:does|will|do|would) (?:this|it|that|the)(?: code| script| snippet| program)? (?:work|run)s?(?: fine| ok)?"
+    r"|what happens(?: here)?(?: when| if)?(?: i| you| we)?(?: run)?(?: this| it| the code| that)?"
+    r"|is (?:this|it|that)(?: code)? (?:working|ok|valid))[ :,]*$"
+)
+_INTRO = re.compile(
+    r"^(?:(?:i have|i've got|i wrote|here is|here's|this is|look at|given|consider|take|for|with|see|using|use|both|and|below is|i made)\b.*|(?:this|the|my|following|python|code|snippet|it|script|here|below|above|please|:|,|both| )*)$"
+)
+
+
+def marks_in(words: Sequence[Word]) -> tuple[int, ...]:
+    """Return the numbers of the pieces of code that some words mention."""
+    return tuple(int(match[1]) for word in words if (match := _MARK.fullmatch(word.text)))
+
+
+def is_deictic(text: str) -> bool:
+    """Say whether a text asks to run code that stands elsewhere: "run this"."""
+    return bool(text) and bool(_DEICTIC.match(text)) and bool(_RUN.search(text))
+
+
+def is_introduction(text: str) -> bool:
+    """Say whether a text only leads to code: "here is my code:"."""
+    return bool(_INTRO.match(text))
+
+
+def wants_other(text: str) -> bool:
+    """Say whether a text wants something of code that running it does not give."""
+    return bool(_OTHER.search(text)) and not _STRONG_RUN.search(text)
+
+
+def read_code_clause(
+    words: Sequence[Word], codes: Sequence[Code], *, is_lead: bool = False
+) -> tuple[Intent, ...]:
+    """Read a clause that mentions code; empty when what it wants is not clear from it alone."""
+    text = text_of(words)
+    prose = " ".join(_MARK.sub(" ", text).split()).strip(" ?!.,:;\"'")
+    named = [codes[index] for index in marks_in(words)]
+    if wants_other(prose):
+        return (OutOfScope(),)
+    if _DOES.match(prose) and prose not in {"what does it do"} and not _STRONG_RUN.search(prose):
+        return _shall_i(named)
+    if not prose or is_lead or _RUN.search(prose) or _is_evaluation(prose):
+        return run_all(named)
+    return ()
+
+
+def _is_evaluation(prose: str) -> bool:
+    """`what is `len("a")``: the code is the whole of what is asked."""
+    return prose in {
+        "what is", "what's", "whats", "calculate", "please", "what are", "how much is", "use", "do", "now", "and", "then", "also", "both", "python", "code", "this", "this code", "the code", "ok", "here",
+    }  # fmt: skip
+
+
+def _shall_i(codes: Sequence[Code]) -> tuple[Intent, ...]:
+    return (
+        AskBack(
+            "I can run this code and show what it prints; explaining it would take a language "
+            "model. Shall I run it?",
+            run_all(codes),
+        ),
+    )
+
+
+def shall_i_run(codes: Sequence[Code]) -> tuple[Intent, ...]:
+    """Ask whether to run code that came without a clear request."""
+    return (AskBack("Shall I run this code?", run_all(codes)),)
+
+
+def run_all(codes: Sequence[Code]) -> tuple[Intent, ...]:
+    """Return what running some pieces of code means: a shell's `pip install` installs."""
+    found: list[Intent] = []
+    for code in codes:
+        if code.is_python:
+            found.append(RunCode(code.text))
+        elif code.is_shell and (installs := _pip_installs(code.text)):
+            found.extend(installs)
+        else:
+            name = code.language
+            found.append(Refuse(f"I can only run Python code, not {name}."))
+    return tuple(found)
+
+
+def _pip_installs(text: str) -> list[Install]:
+    found: list[Install] = []
+    for line in text.splitlines():
+        match = re.fullmatch(r"\s*(?:\$ )?(?:python3? -m )?pip3? install (.+)", line)
+        if match is None:
+            return []
+        for part in match[1].split():
+            if not part.startswith("-"):
+                name, _, version = part.partition("==")
+                found.append(Install(name.lower(), version or None))
+    return found

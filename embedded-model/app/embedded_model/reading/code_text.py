@@ -1,0 +1,311 @@
+"""Code inside a message: in fences, in backticks, after a colon, on lines of its own, or bare.
+
+What is found is kept to the letter. In the prose a mark (`§0§`) takes its place.
+"""
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from embedded_model.reading.arithmetic import parse_formula
+from embedded_model.wording import straighten, straighten_quotes
+
+PYTHON_NAMES = frozenset({"", "python", "py", "python3", "py3", "ipython", "pycon", "text", "code"})
+SHELL_NAMES = frozenset({"bash", "sh", "shell", "console", "zsh", "cmd", "terminal", "powershell"})
+
+_FENCE = re.compile(
+    r"(?P<fence>```|~~~)[ \t]*(?P<language>[\w+#-]*)[ \t]*\n(?P<code>.*?)(?:\n[ \t]*)?(?P=fence)"
+    r"|(?P<flat>```)(?P<flat_code>[^\n]+?)```",
+    re.DOTALL,
+)
+_OPEN_FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<language>[\w+#-]*)[ \t]*\n(?P<code>.*)\Z", re.DOTALL)
+_BACKTICKS = re.compile(r"``([^`\n]+)``|`([^`\n]+)`")
+_STATEMENT = re.compile(
+    r"^\s*(?:print\s*\(|import \w|from [\w.]+ import |def \w+\s*\(|class \w+.*:|for .+ in .+:"
+    r"|while .+:|if .+:|try:|with .+:|@\w|async def |raise \w|assert \S|[\w.\[\]'\"]+ ?[-+*/]?= ?\S"
+    r"|[a-zA-Z_][\w.]*\(.*|#)"
+)
+# A header that says: the code follows.
+_HEADER = re.compile(
+    r"\b(?:run|execute|exec|eval|evaluate|try|test|code|python|script|snippet|this|it|following|prints?"
+    r"|outputs?|return|do|interpret|process)\W*$",
+    re.IGNORECASE,
+)
+_RUN_VERB = re.compile(
+    r"\b(?:run|execute|exceute|excute|exec|eval|evaluate|rnu|interpret|try|test)\b(?:\s+(?:this|the|my|following"
+    r"|python3?|py|code|snippet|script|command|program|line|also|it|statement|expression))*\s*:?\s+",
+    re.IGNORECASE,
+)
+_MAX_INLINE = 4000
+_TAILS = re.compile(
+    r"\s(?=(?:and|then|prints?|outputs?|returns?|evaluates?|gives?|gets?|do|does|please|pls|for me|produce|yield"
+    r"|equals?|to|result|show|display|mean|is|what|after|before|also|thanks|now|again)\b)|[?.!,;]+(?=\s|$)|$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A piece of code found in a message."""
+
+    text: str
+    language: str = ""
+    is_fenced: bool = False
+
+    @property
+    def is_python(self) -> bool:
+        """Say whether nothing declares another language."""
+        return self.language in PYTHON_NAMES
+
+    @property
+    def is_shell(self) -> bool:
+        """Say whether it is declared as shell commands."""
+        return self.language in SHELL_NAMES
+
+
+# Keeps a piece of code, and returns the mark that takes its place.
+Keep = Callable[[Code], str]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedText:
+    """Prose with marks, and the code that they stand for."""
+
+    prose: str
+    codes: tuple[Code, ...]
+
+
+def mark(index: int) -> str:
+    """Return the mark of a piece of code."""
+    return f"§{index}§"
+
+
+def find_code(message: str) -> MarkedText:
+    """Take all code out of a message."""
+    codes: list[Code] = []
+    text = message.replace("§", " ").replace("\r\n", "\n")
+
+    def keep(code: Code) -> str:
+        codes.append(code)
+        return f" {mark(len(codes) - 1)} "
+
+    text = _FENCE.sub(lambda match: keep(_fenced(match)), text)
+    text = _OPEN_FENCE.sub(
+        lambda match: keep(Code(match["code"].rstrip(), match["language"].lower(), True)), text
+    )
+    text = _BACKTICKS.sub(lambda match: keep(Code((match[1] or match[2]).strip())), text)
+    if not codes and (whole := _whole(text)) is not None:
+        return MarkedText(mark(0), (Code(whole),))
+    text = _after_header(text, keep)
+    text = _own_lines(text, keep)
+    return MarkedText(_inside_lines(text, keep), tuple(codes))
+
+
+def _fenced(match: re.Match[str]) -> Code:
+    if match["flat"]:
+        first, _, rest = match["flat_code"].strip().partition(" ")
+        named = rest and first.lower() in (PYTHON_NAMES | SHELL_NAMES) - {""}
+        return Code(rest if named else match["flat_code"].strip(), is_fenced=True)
+    return Code(match["code"].rstrip("\n"), match["language"].lower(), is_fenced=True)
+
+
+def _whole(text: str) -> str | None:
+    """Return the message itself when it is nothing but code."""
+    stripped = text.strip("\n").rstrip()
+    for candidate in (textwrap.dedent(stripped).strip(), straighten_quotes(stripped).strip()):
+        if is_code(candidate):
+            return candidate
+    lines = stripped.strip().splitlines()
+    looks_broken = bool(lines) and _looks_broken(stripped.strip())
+    return stripped.strip() if looks_broken else None
+
+
+def _looks_broken(text: str) -> bool:
+    """Say whether a text was meant as code, though Python refuses it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    begins = bool(re.match(r"(?:print\s*\(|import \w+ |def \w+\(|for \w+ in |while |class \w+)", text))
+    if len(lines) > 1:
+        return begins and all(_STATEMENT.match(line) or line[0] in " \t)" for line in lines)
+    return text.startswith(("print(", "print (")) and text.count(" and what ") == 0 and not _splits(text)
+
+
+def _splits(text: str) -> bool:
+    """Say whether good code stands at the front and prose after it."""
+    return any(
+        is_code(text[: match.start()].strip()) for match in _TAILS.finditer(text) if match.start()
+    )
+
+
+def _after_header(text: str, keep: Keep) -> str:
+    """Find code after `run this:` or on the lines after `run this`."""
+    for match in re.finditer(r":[ \t]*\n?|\n", text):
+        head, tail = text[: match.start()], text[match.end() :]
+        if not _HEADER.search(head) or "§" in tail:
+            continue
+        body = textwrap.dedent(tail.strip("\n")).rstrip()
+        for candidate in (body.strip(), straighten_quotes(body).strip()):
+            if candidate and (is_code(candidate) or _is_bare_expression(candidate)):
+                return f"{head}: {keep(Code(candidate))}"
+        if _STATEMENT.match(body) and _looks_broken(body.strip()):
+            return f"{head}: {keep(Code(body.strip()))}"
+    return text
+
+
+def _own_lines(text: str, keep: Keep) -> str:
+    """Find lines of code between lines of prose."""
+    lines = text.split("\n")
+    if len(lines) < 2:  # noqa: PLR2004  # one line is handled with its words
+        return text
+    spans = [
+        (start, stop)
+        for start in range(len(lines))
+        for stop in range(len(lines), start, -1)
+        if _STATEMENT.match(lines[start]) and lines[stop - 1].strip()
+    ]
+    for start, stop in spans:
+        block = textwrap.dedent("\n".join(lines[start:stop])).strip()
+        if is_code(block):
+            return "\n".join([*lines[:start], keep(Code(block)), *lines[stop:]])
+    return text
+
+
+def _inside_lines(text: str, keep: Keep) -> str:
+    """Find code within a sentence: `what does print(1) print?`."""
+    if len(text) > _MAX_INLINE:
+        return text
+    found = _inline(text)
+    while found is not None:
+        start, stop, code = found
+        text = f"{text[:start]}{keep(Code(code))}{text[stop:]}"
+        found = _inline(text)
+    return text
+
+
+def _inline(text: str) -> tuple[int, int, str] | None:
+    for verb in _RUN_VERB.finditer(text):
+        found = _longest(text, verb.end(), accepts_bare=True)
+        if found is not None:
+            return found
+    if not re.search(r"[(\[]|\bimport\b", text):
+        return None
+    for start in _starts(text):
+        found = _longest(text, start, accepts_bare=False)
+        if found is not None:
+            return found
+    return None
+
+
+def _starts(text: str) -> Iterator[int]:
+    for match in re.finditer(r"(?:^|(?<=[\s:;,]))(?=[\w\"'\[({])", text):
+        yield match.start()
+
+
+def _longest(text: str, start: int, *, accepts_bare: bool) -> tuple[int, int, str] | None:
+    line_end = text.find("§", start)
+    limit = len(text) if line_end < 0 else line_end
+    stops = [match.start() for match in _TAILS.finditer(text, start) if start < match.start() <= limit]
+    if limit not in stops and limit > start:
+        stops.append(limit)
+    for stop in sorted(stops, reverse=True):
+        span = text[start:stop].strip()
+        for candidate in (span, straighten_quotes(span)):
+            if _is_inline_code(candidate, accepts_bare=accepts_bare):
+                return start, stop, candidate
+    return None
+
+
+def _is_inline_code(candidate: str, *, accepts_bare: bool) -> bool:
+    if not candidate or "\n\n" in candidate:
+        return False
+    tree = _parse(candidate)
+    if tree is None:
+        return False
+    if accepts_bare:
+        return is_code(candidate) or (_is_bare_expression(candidate) and not _is_sum(candidate))
+    return is_code(candidate) and any(
+        isinstance(node, ast.Call | ast.ListComp | ast.Import | ast.ImportFrom | ast.Subscript)
+        for node in ast.walk(tree)
+    )
+
+
+def _parse(text: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        # Python warns about `1and 2`; prose must not end up on our log.
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def is_code(text: str) -> bool:
+    """Say whether a text is Python and looks as nobody writes prose or a sum."""
+    tree = _parse(text)
+    if tree is None or not tree.body or _is_sum(text) or _has_loose_call(tree, text):
+        return False
+    return any(_is_telling(statement) for statement in tree.body)
+
+
+def _has_loose_call(tree: ast.Module, text: str) -> bool:
+    """Say whether a "call" is prose before a bracket: `compute (3 + 4)`, `what is 5(3)`."""
+    lines = [line.encode() for line in text.splitlines()]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Constant):
+            return True
+        if isinstance(called, ast.Name) and called.id != "print" and called.end_col_offset:
+            row = (called.end_lineno or 1) - 1
+            if lines[row][called.end_col_offset : called.end_col_offset + 1] != b"(":
+                return True
+    return False
+
+
+def _is_sum(text: str) -> bool:
+    return parse_formula(straighten(text).lower()) is not None
+
+
+def _is_telling(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(value=value):
+            return _is_telling_expression(value)
+        case ast.AnnAssign(value=None):
+            return False  # "note: this" is prose
+        case ast.Pass() | ast.Break() | ast.Continue() | ast.Global() | ast.Nonlocal():
+            return False
+        case ast.Return() | ast.Delete():
+            return False
+        case _:
+            return True
+
+
+def _is_telling_expression(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call):
+        return True
+    if isinstance(value, ast.Compare | ast.BoolOp | ast.Name | ast.Constant | ast.UnaryOp):
+        return any(isinstance(node, ast.Call) for node in ast.walk(value))
+    if isinstance(value, ast.Tuple):
+        return any(_is_telling_expression(item) for item in value.elts)
+    return any(
+        isinstance(
+            node,
+            ast.Call | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.List
+            | ast.Dict | ast.Lambda | ast.Subscript | ast.JoinedStr,
+        )
+        for node in ast.walk(value)
+    )  # fmt: skip
+
+
+def _is_bare_expression(text: str) -> bool:
+    """Say whether a text after "run" is an expression with a sign or a literal in it."""
+    tree = _parse(text)
+    if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+        return False
+    value = tree.body[0].value
+    if isinstance(value, ast.Compare):
+        return not any(isinstance(operator, ast.In | ast.NotIn | ast.Is) for operator in value.ops)
+    return isinstance(value, ast.BinOp | ast.List | ast.Dict | ast.Set | ast.JoinedStr)

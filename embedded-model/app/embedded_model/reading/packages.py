@@ -1,0 +1,242 @@
+"""Requests about packages: install one or several, list them, ask for one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from embedded_model import lexicon
+from embedded_model.intents import AskBack, Install, Intent, ListPackages, Refuse
+from embedded_model.wording import Word, raw_of, text_of
+
+_NOUNS = frozenset({"package", "packages", "library", "libraries", "module", "modules", "dependency", "dependencies"})
+_STRONG = re.compile(
+    r"^(?:(?:use )?(?:!|\$ ?)?(?:(?:python3? -m |py -m |uv )?pip install|sudo pip install)"
+    r"|(?:download and |get and |fetch and )?(?:install|reinstall|upgrade|pip)|install(?:ing)?)\b"
+)
+_WEAK = re.compile(
+    r"^(?:add|get|fetch|download|set up|setup|need|require|want|use|import|have|give|bring in|pull in|make available"
+    r"|(?:i|we) (?:also )?(?:need|require|want|will need)|make sure (?:that )?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
+)
+_ARTICLES = frozenset(
+    "the a an some latest newest current most recent stable new version of python python's pypi called named these following both : -u -U --upgrade"
+    " me us my also please pip all your third-party named this package packages library libraries module modules dependency"
+    " dependencies".split()
+)
+_TRAILERS = re.compile(
+    r"(?:\s*(?:\b(?:package|packages|library|libraries|modules?|dependency|dependencies|please|for me|for us|now|here|too|as well|also|to (?:the )?(?:sandbox|environment|system|python)"
+    r"|into (?:the )?(?:sandbox|environment)|in (?:the )?(?:sandbox|environment|python)|for python|from pypi|(?:with|via|using|through) pip"
+    r"|(?:in |with )?(?:the |its )?(?:latest|newest) (?:version|release)|latest|is installed|are installed|installed|is available|is there|available|so i can use (?:it|them)|thanks|thank you|again)|[.!?:,;\"']))+\s*$",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<extras>\[[\w,.-]*\])?"
+    r"(?P<spec>(?P<sign>===?|@|=|>=|<=|~=|!=|<|>)v?(?P<version>[\w.+*!-]+))?"
+)
+_VERSION = re.compile(r"v?(?P<version>\d+(?:\.\d+)*(?:[a-z]+\d*)?(?:\.?(?:post|dev)\d+)?)")
+_PLAIN = frozenset(
+    "it this that them these those one something anything everything stuff things thing package packages library libraries module"
+    " modules python pip code help time you me us more software program app apps application tool tools on in for to from with"
+    " my your the a an and or as is are be of at by if so how what when where why who i we please not no do new file files"
+    " latest version coffee tea".split()
+)
+_UNINSTALL = re.compile(r"^(?:pip )?(?:uninstall|remove|delete|get rid of|deinstall|drop)\b")
+_LIST_WORDS = frozenset(
+    "list show what which are is the all installed available package packages library libraries module modules python pip freeze do you have we i"
+    " got me of your my can use import see in here currently there now already every get display print give a tell names name present exist with"
+    " versions their ? . ! , : and to that current right sandbox environment everything access for us ready come comes included preinstalled"
+    " pre-installed default loaded been has need third-party dependencies know".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    name: str
+    version: str | None
+    is_ranged: bool = False
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Return the names of well-known packages, lower case."""
+    return frozenset(lexicon.ordered_words("packages"))
+
+
+def is_known(name: str) -> bool:
+    """Say whether a name is a well-known package's."""
+    return canonical(name) in known_names()
+
+
+def canonical(name: str) -> str:
+    """Return a name as the index compares it (PEP 503), but with dots kept as typed."""
+    return re.sub(r"[-_]+", "-", name).lower()
+
+
+def read_packages(words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read a request about packages; empty when it is none."""
+    text = text_of(words).strip(" ?!.,:")
+    if _UNINSTALL.match(text) and _is_about_packages(words[1:]):
+        return (
+            Refuse(
+                "I can't uninstall or remove packages: my tools only install and list them. "
+                "A package that you do not import does no harm."
+            ),
+        )
+    return _listing(words, text) or _install(words, text)
+
+
+def _is_about_packages(words: Sequence[Word]) -> bool:
+    return any(word.text in _NOUNS or is_known(word.raw.strip("\"'")) for word in words)
+
+
+def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
+    if re.fullmatch(r"pip3? (?:list|freeze|show)|conda list|(?:my |installed |your |the |all |python )*(?:packages|libraries|modules)", text):
+        return (ListPackages(),)
+    bag = {word.text for word in words}
+    if bag <= _LIST_WORDS and bag & _NOUNS and bag & {
+        "list", "show", "what", "which", "have", "installed", "available", "see", "display", "print", "get", "give", "tell", "import",
+    }:  # fmt: skip
+        return (ListPackages(),)
+    if re.fullmatch(r"(?:what|which|what's) (?:is |are |all is )?(?:currently |already )?(?:pip )?installed(?: here| now| in (?:the )?(?:sandbox|python|environment))?", text):
+        return (ListPackages(),)
+    return _asked(words, text)
+
+
+_ASKED = re.compile(
+    r"^(?:(?:is|are|check (?:if|whether)|if|whether|see if|do you know if|know if) (?P<a>.+?) (?:is |are )?(?:already |currently |now )?(?:installed|available|there|present)(?: already| here| yet| now)?"
+    r"|(?:do|have|does) (?:you|we|i|the sandbox|it) (?:already |currently )?(?:have|got|has) (?P<b>.+?)(?: already)?(?: installed| available)?(?: already| here| yet)?"
+    r"|(?:which|what)(?: is the)? version of (?P<c>.+?)(?: is| are| do)?(?: (?:you|we|i) have)?(?: (?:currently |already )?(?:installed|available|there|this|it))?"
+    r"|(?:which|what) (?P<d>[\w.-]+) version(?: is| are| do)?(?: (?:you|we|i) have)?(?: (?:installed|available|there|this|it))?"
+    r"|can (?:i|we|you) (?:use|import) (?P<e>.+?)(?: here| already)?)$"
+)
+
+
+def _asked(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
+    raw = raw_of(words).strip(" ?!.,:").lower()
+    match = _ASKED.match(text)
+    if match is None:
+        return ()
+    phrase = next(part for part in match.groups() if part)
+    items = _items(phrase, is_loose=False)
+    says_installed = bool(re.search(r"\binstalled\b", text)) or bool(_NOUNS & set(text.split()))
+    if not items or any(item.version for item in items):
+        return ()
+    if not says_installed and not all(is_known(item.name) for item in items):
+        return ()
+    names = tuple(item.name if item.name in raw else canonical(item.name) for item in items)
+    return (ListPackages(names),)
+
+
+def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
+    strong = _STRONG.match(text)
+    if strong is not None:
+        rest = words[len(strong[0].split()) :]
+        if text.startswith("pip") and "install" not in strong[0]:
+            return ()
+        is_pip = "pip" in strong[0]
+        items = _items(_argument(rest), is_loose=is_pip)
+        if items is None and not _argument(rest):
+            return (AskBack("Which package shall I install? For instance: install numpy."),)
+        return _installs(items or ())
+    weak = _WEAK.match(text)
+    if weak is None:
+        return _mentioned(text, words)
+    rest = words[len(weak[0].split()) :]
+    items = _items(_argument(rest), is_loose=False)
+    if not items:
+        return ()
+    has_noun = any(word.text in _NOUNS for word in rest) or "installed" in text
+    if has_noun or all(is_known(item.name) for item in items):
+        return _installs(items)
+    if len(items) == 1 and len(_argument(rest).split()) == 1 and re.match(r"(?:i|we)? ?(?:need|want|require|get)", text):
+        name = items[0].name
+        return (
+            AskBack(
+                f"Do you want me to install the Python package “{name}”? Say yes, and I will.",
+                (Install(canonical(name)),),
+            ),
+        )
+    return ()
+
+
+def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read "X should be installed" and "the six package, please install it"."""
+    match = re.match(r"^(?P<name>.+?) (?:should|must|has to|needs to|need to) be installed$", text)
+    if match is None:
+        return ()
+    raw = words[: len(match["name"].split())]
+    return _installs(_items(_argument(raw), is_loose=False) or ())
+
+
+def _installs(items: Sequence[_Item]) -> tuple[Intent, ...]:
+    if any(item.is_ranged for item in items):
+        return (
+            AskBack("I can install the newest version or an exact one. Which shall it be?"),
+        )
+    return tuple(Install(canonical(item.name), item.version) for item in items)
+
+
+def _argument(words: Sequence[Word]) -> str:
+    """Return the part of a request that names packages, as typed."""
+    words = list(words)
+    while words and (words[0].text in _ARTICLES or words[0].text in {"\"", "'"}):
+        words = words[1:]
+    text = raw_of(words)
+    return _TRAILERS.sub("", text).strip(" \"'")
+
+
+def _items(text: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
+    """Read a list of packages with versions; None when any part is no package."""
+    text = text.replace('"', " ").replace("'", " ")
+    text = re.sub(r"\s*(===?|>=|<=|~=)\s*", r"\1", text)
+    for spoken, name in lexicon.pairs("package_aliases"):
+        text = re.sub(rf"\b{re.escape(spoken)}\b(?![-\w])", name, text, flags=re.IGNORECASE)
+    parts = [part.strip() for part in re.split(r",|;|\band\b|&|\bplus\b|\balso\b|\bas well as\b", text)]
+    items: list[_Item] = []
+    for part in parts:
+        found = _part(part, is_loose=is_loose) if part else ()
+        if found is None:
+            return None
+        items.extend(found)
+    return tuple(items) or None
+
+
+def _part(part: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
+    tokens = part.split()
+    tokens = [token for token in tokens if not token.startswith("-")] if is_loose else tokens
+    while tokens and tokens[0].lower() in _ARTICLES:
+        tokens = tokens[1:]
+    items: list[_Item] = []
+    index = 0
+    while index < len(tokens):
+        item, taken = _item(tokens[index:])
+        if item is None:
+            return None
+        items.append(item)
+        index += taken
+    is_plain_list = is_loose or len(items) <= 1
+    if not is_plain_list and not all(is_known(item.name) or item.version for item in items):
+        return None
+    return tuple(items)
+
+
+def _item(tokens: Sequence[str]) -> tuple[_Item | None, int]:
+    match = _NAME.fullmatch(tokens[0])
+    if match is None or match["name"].lower() in _PLAIN or match["name"].isdecimal():
+        return None, 1
+    name = match["name"] + (match["extras"] or "")
+    if match["spec"]:
+        is_exact = match["sign"] in {"==", "===", "@", "="}
+        return _Item(name, match["version"] if is_exact else None, is_ranged=not is_exact), 1
+    following = [token.lower() for token in tokens[1:4]]
+    skipped = 0
+    while following[skipped:] and following[skipped] in {"version", "ver", "in", "at", "with", "v", "release", "(version"}:
+        skipped += 1
+    if following[skipped:]:
+        version = _VERSION.fullmatch(following[skipped].rstrip(")"))
+        if version is not None:
+            taken = 2 + skipped
+            if tokens[taken : taken + 2] and re.match(r"or|\+", tokens[taken]):
+                return _Item(name, None, is_ranged=True), len(tokens)
+            return _Item(name, version["version"]), taken
+    return _Item(name, None), 1

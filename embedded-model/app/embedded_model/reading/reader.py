@@ -1,0 +1,359 @@
+"""Reading a message: cut into clauses so that as much as possible of it is understood.
+
+Every grammar has to take the whole of a clause; of all ways to cut a message, the one with
+the fewest words left over is taken (dynamic programming over the places where it may be cut).
+"""
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from embedded_model.intents import (
+    AskBack,
+    Install,
+    Intent,
+    ListPackages,
+    OutOfScope,
+    Refuse,
+    RunCode,
+    SmallTalk,
+    TellTime,
+    is_action,
+)
+from embedded_model.places import Place
+from embedded_model.reading.clauses import Atom, asked_parts, atoms_of, joined, without_courtesy
+from embedded_model.reading.code_requests import (
+    is_deictic,
+    is_introduction,
+    marks_in,
+    read_code_clause,
+    run_all,
+    shall_i_run,
+    wants_other,
+)
+from embedded_model.reading.code_text import Code, MarkedText, find_code, mark
+from embedded_model.reading.context import Context, Done
+from embedded_model.reading.dates import read_date_question
+from embedded_model.reading.follow_up import read_follow_up
+from embedded_model.reading.packages import read_packages
+from embedded_model.reading.plots import mentions_plot, read_plot
+from embedded_model.reading.sums import read_sum
+from embedded_model.reading.talk import read_talk
+from embedded_model.reading.timing import places_in, read_conversion, read_time
+from embedded_model.wording import Word, straighten, text_of, words_of
+
+_MAX_ATOMS = 40
+_MAX_JOINED = 9
+_MAX_CHARACTERS = 20_000
+_READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
+
+_NEGATED = re.compile(
+    r"^(?:please |but |and |just |so |ok |no |actually )*(?:don't|do not|dont|never|you shouldn't|you should not|without|stop|avoid|i don't want you to|i do not want you to|there is no need to|no need to|you must not|must not)\b"
+)
+# What comes after these with "and" belongs to them: "write a program that … and lists packages".
+_GOVERNS = re.compile(
+    r"\b(?:write|compose|create a|generate a|explain|describe|translate|summari[sz]e|how do|how can|how to|how would|why|remind|essay|story|tutorial|guide|what does the|if)\b"
+)
+_THERE = re.compile(r"\bwhat(?:'s)? (?:time|day|the time|date)\b.*\b(?:there|for (?:her|him|them)|over there)(?: now| right now| then)?$")
+_AFTER = re.compile(r"^(?P<second>.+?) (?:after|once you have|after you|when you have|once you) (?P<verb>installing|running|executing|listing|calculating|checking|install|installed|run|printing|telling)\b (?P<first>.+)$")
+_GERUNDS = {
+    "installing": "install", "installed": "install", "running": "run", "executing": "execute", "listing": "list",
+    "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
+}  # fmt: skip
+_IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a message asks for, and the context that it leaves."""
+
+    intents: tuple[Intent, ...]
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class _Clause:
+    words: tuple[Word, ...]
+    intents: tuple[Intent, ...]
+    is_read: bool
+    opens_sentence: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    cost: float = 0.0
+    clauses: tuple[_Clause, ...] = ()
+    context: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    words: tuple[Word, ...]
+    codes: tuple[Code, ...]
+    today: datetime.date
+
+
+def read_message(text: str, context: Context, today: datetime.date) -> Reading:
+    """Read one message of a person."""
+    marked = find_code(text[:_MAX_CHARACTERS] if "```" not in text else text)
+    if context.awaited == "code" and not marked.codes and read_sum(straighten(text).lower()):
+        marked = MarkedText(mark(0), (Code(text.strip()),))
+    words = words_of(re.sub(r"\n+", " ; ", straighten(marked.prose)))
+    message = _Message(words, marked.codes, today)
+    clauses = _best_clauses(_atoms(words), message, context)
+    intents = _assembled(clauses, message)
+    after = context
+    for clause in clauses:
+        after = after.with_clause(Done(text_of(without_courtesy(clause.words)), clause.intents))
+    seen = tuple(code.text for code in marked.codes if code.is_python)
+    return Reading(intents, after.with_turn(intents, seen))
+
+
+def _atoms(words: Sequence[Word]) -> tuple[Atom, ...]:
+    found: list[Atom] = []
+    for atom in atoms_of(words):
+        found.extend(_reordered(atom))
+    return tuple(found[:_MAX_ATOMS])
+
+
+def _reordered(atom: Atom) -> list[Atom]:
+    """Turn "run B after installing A" into "install A", "run B"."""
+    text = text_of(atom.words)
+    match = _AFTER.match(text)
+    if match is None:
+        return [atom]
+    cut = len(match["second"].split())
+    gap = len(text.split()) - len(match["first"].split()) - 1
+    verb = _GERUNDS.get(match["verb"], match["verb"])
+    first = (Word(verb, verb), *atom.words[gap + 1 :])
+    stop = Word(";", ";")
+    return [Atom(first, atom.before), Atom(atom.words[:cut], (stop,))]
+
+
+# --- the best way to cut
+def _best_clauses(
+    atoms: Sequence[Atom], message: _Message, context: Context
+) -> tuple[_Clause, ...]:
+    best: list[_Path | None] = [_Path(context=context), *([None] * len(atoms))]
+    for stop in range(1, len(atoms) + 1):
+        for start in range(max(0, stop - _MAX_JOINED), stop):
+            before = best[start]
+            if before is None:
+                continue
+            path = _extended(before, atoms[start:stop], message)
+            current = best[stop]
+            if current is None or path.cost < current.cost:
+                best[stop] = path
+    final = best[-1]
+    return final.clauses if final is not None else ()
+
+
+def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
+    words = joined(atoms)
+    opens = atoms[0].opens_sentence
+    if any(word.text == ";" for word in words):
+        return _Path(before.cost + 99 * len(atoms), (*before.clauses, _Clause(words, (), is_read=False)), before.context)
+    intents, cost = _read_clause(words, before.context, message)
+    if intents is None:
+        unknown = _Clause(words, (), is_read=False, opens_sentence=opens)
+        price = _UNKNOWN + _UNKNOWN_WORD * len(words)
+        return _Path(before.cost + price, (*before.clauses, unknown), before.context)
+    clause = _Clause(words, intents, is_read=True, opens_sentence=opens)
+    done = Done(text_of(without_courtesy(words)), intents)
+    return _Path(before.cost + cost, (*before.clauses, clause), before.context.with_clause(done))
+
+
+def _read_clause(
+    words: Sequence[Word], context: Context, message: _Message
+) -> tuple[tuple[Intent, ...] | None, float]:
+    text = text_of(words).strip(" ?!.,;:")
+    if context.pending and (reply := read_follow_up(words, context)):
+        return reply, _READ
+    if (talk := read_talk(text)) is not None:
+        return (talk,), _TALK if isinstance(talk, SmallTalk) else _READ
+    bare = without_courtesy(words)
+    if not bare:
+        return (), _TALK
+    if _NEGATED.match(text):
+        return (Refuse("All right, I won't."),), _READ
+    if marks_in(words):
+        return _read_marked(bare, message)
+    found = _read_request(bare, message)
+    if found:
+        return found, _READ
+    if (talk := read_talk(text_of(bare))) is not None:
+        return (talk,), _TALK
+    if is_deictic(text_of(bare)) and message.codes:
+        return (), _READ
+    if follow := (read_follow_up(words, context) or read_follow_up(bare, context)):
+        return follow, _FRAGMENT
+    return _read_about_code(bare, message)
+
+
+def _read_about_code(
+    bare: Sequence[Word], message: _Message
+) -> tuple[tuple[Intent, ...] | None, float]:
+    text = text_of(bare).strip(" ?!.,;:")
+    if is_deictic(text) and _IMPERATIVE_CODE.search(text):
+        return (AskBack("Which code shall I run? Paste it here, best between ``` fences."),), _READ
+    return None, 0
+
+
+def _read_marked(
+    bare: Sequence[Word], message: _Message
+) -> tuple[tuple[Intent, ...] | None, float]:
+    named = _read_named_packages(bare, message)
+    if named:
+        return named, _READ
+    found = read_code_clause(bare, message.codes)
+    if found:
+        return found, _READ
+    return None, 0
+
+
+def _read_named_packages(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+    """Read "install `numpy`": the code is a name."""
+    plain = tuple(
+        Word(message.codes[marks_in([word])[0]].text, message.codes[marks_in([word])[0]].text.lower())
+        if marks_in([word]) and re.fullmatch(r"[\w.\[\]=-]+", message.codes[marks_in([word])[0]].text)
+        else word
+        for word in bare
+    )
+    found = read_packages(plain)
+    return found if all(isinstance(intent, Install | ListPackages) for intent in found) else ()
+
+
+def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+    there = _read_there(bare, message)
+    if there:
+        return there
+    for part in asked_parts(bare):
+        text = text_of(part).strip(" ?!.,;:")
+        if mentions_plot(text) and (plot := read_plot(text)) is not None:
+            return (plot,)
+    found = read_conversion(bare, message.today) or read_time(bare) or read_packages(bare)
+    if found:
+        return found
+    for part in asked_parts(bare):
+        text = text_of(part)
+        question = read_date_question(text) or read_sum(text)
+        if question is not None:
+            return (question,)
+        later = read_packages(part) or read_conversion(part, message.today)
+        if later and all(is_action(intent) for intent in later):
+            return later
+    return ()
+
+
+def _read_there(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+    text = text_of(bare).strip(" ?!.,;:")
+    if not _THERE.search(text):
+        return ()
+    places = {item.place for item in places_in(message.words) if isinstance(item.place, Place)}
+    if len(places) != 1:
+        return ()
+    place = places.pop()
+    return (TellTime(place.zone, place.name),)
+
+
+# --- from clauses to what is asked for
+def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, ...]:
+    found: list[Intent] = []
+    is_governed = False
+    for clause in clauses:
+        text = text_of(clause.words)
+        is_governed = is_governed and not clause.opens_sentence
+        if not clause.is_read:
+            is_governed = bool(_GOVERNS.search(text))
+            found.extend(_left_over(clause, message))
+        elif not (is_governed and not _stands_alone(text)):
+            found.extend(clause.intents)
+    found = _with_codes(found, clauses, message)
+    return _tidied(found)
+
+
+def _stands_alone(text: str) -> bool:
+    return bool(re.match(r"(?:what|what's|then|tell|also|please|how|is|which|time|can|could)\b", text))
+
+
+def _left_over(clause: _Clause, message: _Message) -> tuple[Intent, ...]:
+    bare = without_courtesy(clause.words)
+    text = text_of(bare).strip(" ?!.,;:")
+    if message.codes and (is_introduction(re.sub(r"§\d+§", "", text).strip()) or is_deictic(text)):
+        return ()
+    return (OutOfScope(),)
+
+
+def _with_codes(
+    found: list[Intent], clauses: Sequence[_Clause], message: _Message
+) -> list[Intent]:
+    """Add the code that no clause has taken up, where the request to run it stands."""
+    fenced = [index for index in range(len(message.codes)) if not _is_used(index, clauses)]
+    if not fenced:
+        return _at_request(found, clauses, message)
+    prose = " ".join(re.sub(r"§\d+§", "", text_of(clause.words)) for clause in clauses)
+    codes = [message.codes[index] for index in fenced]
+    if any(isinstance(intent, Refuse) for intent in found):
+        return found
+    if wants_other(prose):
+        return [*[intent for intent in found if intent != OutOfScope()], OutOfScope()]
+    if any(is_deictic(text_of(without_courtesy(clause.words)).strip(" ?!.,;:")) for clause in clauses):
+        return [*[intent for intent in found if intent != OutOfScope()], *run_all(codes)]
+    return [*[intent for intent in found if intent != OutOfScope()], *shall_i_run(codes)]
+
+
+def _is_used(index: int, clauses: Sequence[_Clause]) -> bool:
+    return any(
+        clause.is_read and clause.intents and index in marks_in(clause.words) for clause in clauses
+    )
+
+
+def _at_request(
+    found: list[Intent], clauses: Sequence[_Clause], message: _Message
+) -> list[Intent]:
+    """Put code that stands at the end where it was asked for: "run this and then …"."""
+    if not message.codes:
+        return found
+    prose = " ".join(text_of(clause.words) for clause in clauses)
+    is_negated = any(
+        isinstance(intent, Refuse) and intent.sentence.startswith("All right") for intent in found
+    )
+    if is_negated:
+        return [intent for intent in found if not isinstance(intent, RunCode)]
+    if wants_other(re.sub(r"§\d+§", "", prose)) and not any(
+        is_action(intent) and not isinstance(intent, RunCode) for intent in found
+    ):
+        return [OutOfScope()]
+    position = _request_position(clauses)
+    runs = [intent for clause in clauses if marks_in(clause.words) for intent in clause.intents]
+    if position is None or not runs or any(intent not in found for intent in runs):
+        return found
+    ahead = [intent for clause in clauses[:position] if not marks_in(clause.words) for intent in clause.intents]
+    rest = [intent for intent in found if intent not in runs and intent not in ahead]
+    return [*[intent for intent in found if intent in ahead], *runs, *rest]
+
+
+def _request_position(clauses: Sequence[_Clause]) -> int | None:
+    for index, clause in enumerate(clauses):
+        text = text_of(without_courtesy(clause.words)).strip(" ?!.,;:")
+        if marks_in(clause.words):
+            return None
+        if not clause.intents and is_deictic(text):
+            return index
+    return None
+
+
+def _tidied(found: Sequence[Intent]) -> tuple[Intent, ...]:
+    """Drop courtesy beside requests, and all but one note on what is out of scope."""
+    has_request = any(is_action(intent) for intent in found)
+    kept: list[Intent] = []
+    for intent in found:
+        if isinstance(intent, SmallTalk) and (has_request or intent in kept):
+            continue
+        if isinstance(intent, OutOfScope) and intent in kept:
+            continue
+        kept.append(intent)
+    if any(not isinstance(intent, SmallTalk) for intent in kept):
+        kept = [intent for intent in kept if not isinstance(intent, SmallTalk)]
+    return tuple(kept)

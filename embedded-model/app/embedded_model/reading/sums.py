@@ -1,0 +1,190 @@
+"""Questions that are sums: bare formulas, "add 5 and 7", "20% off 80", "is 97 prime"."""
+
+import re
+from collections.abc import Callable
+
+from embedded_model.formula import (
+    Binary,
+    Constant,
+    Formula,
+    Function,
+    Negation,
+    Number,
+    Percent,
+    Variable,
+    modules_of,
+    percent_of,
+    python_text,
+)
+from embedded_model.intents import Calculate
+from embedded_model.reading.arithmetic import has_operation, parse_formula
+
+_A, _B = "(?P<a>.+?)", "(?P<b>.+)"
+_PCT = r"(?:%|percent|per cent|pct)"
+# What is said after a sum: "what does 7*6 equal".
+_TAIL = re.compile(
+    r"\s*(?:=|\?|\.|!(?<!\d!)|equals?(?: to)?|is equal to|is what|make|makes|give|gives|come to|comes to|amount to"
+    r"|result in|add up to|in total|together|all together|altogether|exactly|is|be|have|evaluate to|,)\s*$"
+)
+_HEAD = re.compile(r"^(?:=|,|:|-(?=\s\D)|the (?=result|answer)|result of|answer to|value of)\s*")
+
+Build = Callable[[Formula, Formula], Formula]
+_TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
+    (re.compile(pattern), build)
+    for pattern, build in (
+        (rf"(?:add|adding|sum|sum up|you add) {_A} (?:to|and|with|plus) {_B}", lambda a, b: Binary("+", a, b)),
+        (rf"(?:add|adding) {_A} , {_B}", lambda a, b: Binary("+", a, b)),
+        (rf"(?:subtract|subtracting|take|take away|deduct) {_A} (?:from|away from|off) {_B}", lambda a, b: Binary("-", b, a)),
+        (rf"{_A} (?:subtracted|taken away|deducted|taken) from {_B}", lambda a, b: Binary("-", b, a)),
+        (rf"(?:multiply|multiplying|you multiply) {_A} (?:by|with|and|times) {_B}", lambda a, b: Binary("*", a, b)),
+        (rf"(?:divide|dividing|you divide|split) {_A} (?:by|between|over|among) {_B}", lambda a, b: Binary("/", a, b)),
+        (rf"(?:divide|dividing) {_A} into {_B}", lambda a, b: Binary("/", b, a)),
+        (rf"(?:raise|raising) {_A} to (?:the )?(?:power (?:of )?)?{_B}", lambda a, b: Binary("**", a, b)),
+        (rf"(?:increase|raise|grow|up) {_A} by {_B} ?{_PCT}", lambda a, b: Binary("+", a, percent_of(b, a))),
+        (rf"(?:decrease|reduce|lower|cut|discount) {_A} by {_B} ?{_PCT}", lambda a, b: Binary("-", a, percent_of(b, a))),
+        (rf"(?:increase) {_A} by {_B}", lambda a, b: Binary("+", a, b)),
+        (rf"(?:decrease|reduce) {_A} by {_B}", lambda a, b: Binary("-", a, b)),
+        (rf"{_A} (?:increased|raised) by {_B} ?{_PCT}", lambda a, b: Binary("+", a, percent_of(b, a))),
+        (rf"{_A} (?:decreased|reduced|lowered) by {_B} ?{_PCT}", lambda a, b: Binary("-", a, percent_of(b, a))),
+        (rf"{_A} (?:with|plus|and) (?:a )?{_B} ?{_PCT} (?:vat|tax|tip|sales tax)", lambda a, b: Binary("+", a, percent_of(b, a))),
+        (rf"{_A} (?:with|after|minus) (?:a )?{_B} ?{_PCT} (?:discount|off)", lambda a, b: Binary("-", a, percent_of(b, a))),
+        (rf"{_A} ?{_PCT} (?:off|less than|discount on|discount off) (?:of )?{_B}", lambda a, b: Binary("-", b, percent_of(a, b))),
+        (rf"{_A} ?{_PCT} more than {_B}", lambda a, b: Binary("+", b, percent_of(a, b))),
+        (rf"(?:a )?{_A} ?{_PCT} (?:tip|tax|vat|interest|commission|gratuity) (?:on|of|for) (?:a bill of |a )?{_B}", lambda a, b: percent_of(a, b)),
+        (rf"(?:what |which )?(?:percent|percentage|per cent|%) of {_A} (?:is|are|would be) {_B}", lambda a, b: Binary("/", Binary("*", b, Number("100")), a)),
+        (rf"{_A} (?:is|as|are|of) (?:what |which )?(?:a )?(?:percent|percentage|per cent|%) of {_B}", lambda a, b: Binary("/", Binary("*", a, Number("100")), b)),
+        (rf"(?:round|rounding) {_A} to {_B}(?: decimals?| decimal places?| digits?| places?)", lambda a, b: Function("round", (a, b))),
+        (rf"(?:the )?remainder (?:of|when|if|after) {_A} (?:is )?(?:divided by|by|/) {_B}", lambda a, b: Binary("%", a, b)),
+        (rf"{_A} to (?:the )?{_B}(?:th|rd|nd|st)(?: power)?", lambda a, b: Binary("**", a, b)),
+    )
+)  # fmt: skip
+_SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
+    (re.compile(r"(?:square|squaring) (?P<a>.+)"), lambda a: Binary("**", a, Number("2"))),
+    (re.compile(r"(?:cube|cubing) (?P<a>.+)"), lambda a: Binary("**", a, Number("3"))),
+    (re.compile(r"(?:halve|halving) (?P<a>.+)"), lambda a: Binary("/", a, Number("2"))),
+    (re.compile(r"(?:round) (?P<a>.+)"), lambda a: Function("round", (a,))),
+    (re.compile(r"negate (?P<a>.+)"), Negation),
+    (re.compile(r"(?P<a>.+) in half"), lambda a: Binary("/", a, Number("2"))),
+)
+_PRIME = re.compile(r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is )?(?:an? )?prime(?: number| or not)?s?")
+_PARITY = re.compile(r"(?:is |whether |if |number )*(?P<a>.+?) (?:is )?(?:an? )?(?P<kind>even|odd)(?: number)?(?: or (?:even|odd))?")
+_DIVISIBLE = re.compile(r"(?:is |whether |if )*(?P<a>.+?) (?:is )?(?:evenly )?(?:divisible by|a multiple of) (?P<b>.+)")
+_COMPARE = re.compile(r"(?:is |whether |if )+(?P<a>.+?) (?:is )?(?P<sign>greater than|bigger than|larger than|more than|less than|smaller than|equal to|>=|<=|==|>|<|the same as) (?P<b>.+)")
+_COMPARISONS = {
+    "greater than": ">", "bigger than": ">", "larger than": ">", "more than": ">",
+    "less than": "<", "smaller than": "<", "equal to": "==", "the same as": "==",
+}  # fmt: skip
+
+
+def tidy(text: str) -> str:
+    """Strip what stands around a sum."""
+    before = ""
+    while before != text:
+        before = text
+        text = _HEAD.sub("", _TAIL.sub("", text).strip()).strip()
+    return text
+
+
+def formula_of(text: str, *, variable: str | None = None) -> Formula | None:
+    """Read a text as a formula, also in verbs: "divide 144 by 12"."""
+    formula = parse_formula(text, variable=variable)
+    if formula is not None:
+        return formula
+    for pattern, build in _TEMPLATES:
+        if (match := pattern.fullmatch(text)) is not None:
+            left = parse_formula(match["a"], variable=variable)
+            right = parse_formula(match["b"], variable=variable)
+            if left is not None and right is not None:
+                return build(_bare(left), _bare(right))
+    for single, apply in _SINGLE:
+        if (match := single.fullmatch(text)) is not None:
+            operand = parse_formula(match["a"], variable=variable)
+            if operand is not None:
+                return apply(operand)
+    return None
+
+
+def _bare(formula: Formula) -> Formula:
+    return formula.operand if isinstance(formula, Percent) else formula
+
+
+def read_sum(text: str) -> Calculate | None:
+    """Read a text that is a sum and nothing else."""
+    text = tidy(text)
+    for candidate in (text, re.sub(r"(?<=\d)\s*[.,]$", "", text)):
+        formula = formula_of(candidate)
+        if formula is not None and has_operation(formula):
+            return calculation(formula)
+    return _truth_question(text)
+
+
+def calculation(formula: Formula) -> Calculate:
+    """Return the code that prints a formula's value."""
+    python = python_text(formula)
+    imports = "".join(f"import {module}\n" for module in sorted(modules_of(formula)))
+    label = python.replace("math.", "").replace("statistics.", "")
+    return Calculate(f"{imports}print({python})", label, formula)
+
+
+def _truth_question(text: str) -> Calculate | None:
+    if (match := _PRIME.fullmatch(text)) and (number := parse_formula(match["a"])) is not None:
+        value = python_text(number)
+        test = "n > 1 and all(n % d for d in range(2, math.isqrt(n) + 1))"
+        code = f"import math\nn = {value}\nprint({test})"
+        return Calculate(
+            code, value, yes=f"{value} is a prime number.", no=f"{value} is not a prime number."
+        )
+    if (match := _PARITY.fullmatch(text)) and (number := parse_formula(match["a"])) is not None:
+        value, kind = python_text(number), match["kind"]
+        rest = 0 if kind == "even" else 1
+        code = f"print(({value}) % 2 == {rest})" if has_operation(number) else f"print({value} % 2 == {rest})"
+        return Calculate(code, value, yes=f"{value} is {kind}.", no=f"{value} is not {kind}.")
+    return _relation(text)
+
+
+def _relation(text: str) -> Calculate | None:
+    match = _DIVISIBLE.fullmatch(text)
+    if match and (pair := _pair(match["a"], match["b"])):
+        code = python_text(Binary("%", *pair))
+        left, right = (python_text(side) for side in pair)
+        return Calculate(
+            f"print({code} == 0)",
+            left,
+            yes=f"{left} is divisible by {right}.",
+            no=f"{left} is not divisible by {right}.",
+        )
+    match = _COMPARE.fullmatch(text)
+    if match and (pair := _pair(match["a"], match["b"])):
+        left, right = (python_text(side) for side in pair)
+        sign = _COMPARISONS.get(match["sign"], match["sign"])
+        modules = modules_of(pair[0]) | modules_of(pair[1])
+        imports = "".join(f"import {module}\n" for module in sorted(modules))
+        claim = f"{left} {sign} {right}"
+        return Calculate(
+            f"{imports}print({claim})", claim, yes=f"`{claim}` is true.", no=f"`{claim}` is false."
+        )
+    return None
+
+
+def _pair(left: str, right: str) -> tuple[Formula, Formula] | None:
+    first, second = parse_formula(left), parse_formula(right)
+    return (first, second) if first is not None and second is not None else None
+
+
+def substitute(formula: Formula, name: str, value: Formula) -> Formula:
+    """Put a formula in the place of a variable."""
+    match formula:
+        case Variable(own):
+            return value if own == name else formula
+        case Number() | Constant():
+            return formula
+        case Negation(operand):
+            return Negation(substitute(operand, name, value))
+        case Percent(operand):
+            return Percent(substitute(operand, name, value))
+        case Binary(operator, left, right):
+            return Binary(
+                operator, substitute(left, name, value), substitute(right, name, value)
+            )
+        case Function(own, arguments):
+            return Function(own, tuple(substitute(item, name, value) for item in arguments))

@@ -1,0 +1,159 @@
+"""The corpus: loading, splitting, matching; used by the tests and the report."""
+
+import datetime
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from embedded_model.conversation import NewCall, Reply, reply_to
+from embedded_model.planning import OfferedTool, Toolset
+from embedded_model.transcript import Message, ToolCall
+
+CORPUS = Path(__file__).parent.parent / "corpus"
+TOOLS = Toolset(
+    tuple(
+        OfferedTool(name, frozenset(properties.split()))
+        for name, properties in {
+            "execute_code": "code timeout_seconds session_id",
+            "execute_python": "code timeout_seconds session_id",
+            "install_package": "package version",
+            "list_packages": "",
+            "get_current_time": "timezone",
+            "get_timezone_time": "timezone",
+            "format_time": "time format timezone from_timezone",
+            "get_system_status": "",
+            "get_service_metrics": "",
+        }.items()
+    )
+)
+RUN_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    kind: str
+    messages: tuple[Mapping[str, Any], ...]
+    expect: Mapping[str, Any]
+
+    @property
+    def is_held_out(self) -> bool:
+        text = json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
+        return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 3 == 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    case: Case
+    reason: str | None
+    is_wrong_call: bool
+
+
+def load_cases() -> Iterator[Case]:
+    for path in sorted(CORPUS.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield Case(row["id"], row["kind"], tuple(row["messages"]), row["expect"])
+
+
+def answer(case: Case) -> Reply:
+    return reply_to([_message(item) for item in case.messages], TOOLS, datetime.date.today())
+
+
+def _message(item: Mapping[str, Any]) -> Message:
+    calls = tuple(
+        ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in item.get("tool_calls") or ()
+    )
+    return Message(item["role"], item.get("content") or "", calls, item.get("tool_call_id"))
+
+
+def verdict(case: Case) -> Verdict:
+    reply = answer(case)
+    reason = _why_not(reply, case.expect)
+    return Verdict(case, reason, reason is not None and bool(reply.calls))
+
+
+def check(case: Case) -> str | None:
+    return verdict(case).reason
+
+
+def _why_not(reply: Reply, expect: Mapping[str, Any]) -> str | None:
+    wanted = expect["calls"]
+    if len(reply.calls) != len(wanted):
+        return f"{len(reply.calls)} calls, not {len(wanted)}: {reply.calls} {reply.text!r}"
+    for call, matcher in zip(reply.calls, wanted, strict=True):
+        if not _matches(call, matcher):
+            return f"{call} is not {matcher}"
+    for part in expect.get("says", ()):
+        if not any(either.lower() in reply.text.lower() for either in part.split("|")):
+            return f"{part!r} is not in {reply.text!r}"
+    if "json_keys" in expect and list(json.loads(reply.text)) != expect["json_keys"]:
+        return f"{reply.text!r} has other keys than {expect['json_keys']}"
+    if not wanted and not reply.text.strip():
+        return "an empty text"
+    return None
+
+
+def _matches(call: NewCall, matcher: Mapping[str, Any]) -> bool:
+    if call.name != matcher["name"]:
+        return False
+    arguments = dict(call.arguments)
+    if "time_matches" in matcher:
+        time = str(arguments.pop("time", ""))
+        return bool(re.fullmatch(matcher["time_matches"], time)) and arguments == matcher["arguments"]
+    if "arguments" in matcher:
+        return arguments == matcher["arguments"]
+    code = str(arguments.get("code"))
+    if "code" in matcher:
+        return code == matcher["code"]
+    if "contains" in matcher:
+        compile(code, "<plot>", "exec")
+        flat = code.replace(" ", "")
+        return all(part.replace(" ", "") in flat for part in matcher["contains"])
+    if "prints" in matcher:
+        return _is_same(prints(code), matcher["prints"])
+    return prints(code) == prints(matcher["prints_same_as"])
+
+
+def _is_same(printed: str, wanted: str) -> bool:
+    try:
+        return abs(float(printed) - float(wanted)) <= 1e-12 * abs(float(wanted))
+    except ValueError:
+        return printed == wanted
+
+
+_ALLOWED = re.compile(r"^(?:import (?:math|calendar|statistics)|from datetime import .*)$")
+
+
+@cache
+def prints(code: str) -> str:
+    """Run code that a sum or a date became, in a process of its own; its imports are bounded."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+        env={"PYTHONWARNINGS": "ignore"},
+    )
+    return done.stdout.strip() if done.returncode == 0 else f"failed: {done.stderr.strip()[-200:]}"
+
+
+def figures(verdicts: Sequence[Verdict]) -> str:
+    """Return exact match and wrong calls by kind, as a table."""
+    kinds = sorted({item.case.kind for item in verdicts})
+    lines = [f"{'kind':<18}{'exact':>7}{'of':>5}{'%':>8}{'wrong calls':>13}"]
+    for kind in [*kinds, "all"]:
+        part = [item for item in verdicts if kind in {item.case.kind, "all"}]
+        exact = sum(item.reason is None for item in part)
+        wrong = sum(item.is_wrong_call for item in part)
+        lines.append(f"{kind:<18}{exact:>7}{len(part):>5}{100 * exact / len(part):>8.1f}{wrong:>13}")
+    return "\n".join(lines)
