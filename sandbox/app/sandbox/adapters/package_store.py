@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -117,6 +118,7 @@ class PackageStore:
         drop = check_tree(entries, self._limits, package=wish, owners=owners, trusted=self._trusted)
         for path in sorted(drop, reverse=True):
             _delete(staged / path)
+        _open_to_readers(staged, [entry for entry in entries if entry.path not in drop])
         sizes: dict[str, int] = {}
         for entry in entries:
             if entry.path not in drop and (owner := owners.get(entry.path)) is not None:
@@ -193,6 +195,16 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _open_to_readers(root: Path, entries: Sequence[Entry]) -> None:
+    """Let everybody read and nobody write, whatever the archive and our umask said."""
+    for entry in entries:
+        path = root / entry.path
+        # What lay in a folder that was left out is gone by now.
+        if path.exists():
+            is_program = stat.S_ISDIR(entry.mode) or entry.mode & stat.S_IXUSR
+            path.chmod(0o755 if is_program else 0o644)
 
 
 def _read_json(path: Path) -> Any:

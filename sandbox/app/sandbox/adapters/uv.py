@@ -285,7 +285,6 @@ class Uv:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            umask=0o022,
         )
         try:
             _limit_file_size(process.pid, self._options.max_file_bytes)

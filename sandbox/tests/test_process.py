@@ -1,0 +1,102 @@
+"""The service as a process of its own, as it is really started: its settings, loop and server."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sandbox_support.fake_runner import FakeRunner
+from sandbox_support.package_index import package_index
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def _service(
+    folder: Path, runner: FakeRunner, **settings: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    port = _free_port()
+    environment = {
+        "PATH": os.defpath,
+        "SANDBOX_PORT": str(port),
+        "SANDBOX_RUNNER_SOCKET": str(runner.socket),
+        "SANDBOX_RUNNER_PRELOAD": "numpy",  # the neighbour's variables are no misspellings
+        "SANDBOX_PACKAGES_DIR": str(folder / "packages"),
+    } | settings
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox", env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
+        ) as client:
+            await _ready(process, client)
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _ready(process: asyncio.subprocess.Process, client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while process.returncode is None:
+            try:
+                if (await client.get("/ready")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.02)
+    raise RuntimeError(f"the service ended with {process.returncode}")
+
+
+async def test_process_serves_runs_and_packages_and_ends_on_sigterm(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    with package_index() as index:
+        index.add("zebrafact")
+        variables = {"PIP_INDEX_URL": index.url}
+          async with _service(tmp_path, fake_runner, **variables) as (process, client):
+                session_id = (await client.post("/sessions")).json()["session_id"]
+                body = {"code": "6*7", "session_id": session_id}
+                assert (await client.post("/execute", json=body)).json()["result"] == "42"
+                installed = await client.post("/packages", json={"package": "zebrafact"})
+                assert installed.status_code == 200, installed.text
+                process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(15):
+                    await process.wait()
+        async with asyncio.timeout(5):
+            while fake_runner.open_sessions:  # noqa: ASYNC110  # the other process's hang-up
+                await asyncio.sleep(0.01)
+
+
+    async def test_hang_up_during_an_install_kills_the_package_tool(
+        tmp_path: Path, fake_runner: FakeRunner
+    ) -> None:
+        silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+        port = silent.getsockname()[1]
+        variables = {"SANDBOX_PACKAGES_INDEX_URL": f"http://127.0.0.1:{port}/simple"}
+        with silent:
+          async with _service(tmp_path, fake_runner, **variables) as (process, client):
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post("/packages", json={"package": "zebrafact"}, timeout=1.0)
+            async with asyncio.timeout(10):
+                while _children(process.pid):  # noqa: ASYNC110  # other processes
+                    await asyncio.sleep(0.02)
+            staging = tmp_path / "packages" / "staging"
+            assert os.listdir(staging) == []  # noqa: PTH208  # a small look
+
+
+def _children(pid: int) -> list[str]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return path.read_text().split() if path.exists() else []
