@@ -17,12 +17,20 @@ from embedded_model.intents import (
     OutOfScope,
     Refuse,
     RunCode,
+    ShowStatus,
     SmallTalk,
     TellTime,
     is_action,
 )
 from embedded_model.places import Place
-from embedded_model.reading.clauses import Atom, asked_parts, atoms_of, joined, without_courtesy
+from embedded_model.reading.clauses import (
+    CLOSERS,
+    Atom,
+    asked_parts,
+    atoms_of,
+    joined,
+    without_courtesy,
+)
 from embedded_model.reading.code_requests import (
     is_deictic,
     is_introduction,
@@ -46,7 +54,9 @@ from embedded_model.wording import Word, straighten, text_of, words_of
 _MAX_ATOMS = 40
 _MAX_JOINED = 9
 _MAX_CHARACTERS = 20_000
+# What a cut costs: the cheapest one is the reading.
 _READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
+_ASKING, _SWALLOWED = 1.5, 1.5
 
 _NEGATED = re.compile(
     r"^(?:please |but |and |just |so |ok |no |actually )*(?:don't|do not|dont|never|you shouldn't|you should not|without|stop|avoid|i don't want you to|i do not want you to|there is no need to|no need to|you must not|must not)\b"
@@ -154,7 +164,13 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
     opens = atoms[0].opens_sentence
     if any(word.text == ";" for word in words):
         return _Path(before.cost + 99 * len(atoms), (*before.clauses, _Clause(words, (), is_read=False)), before.context)
-    intents, cost = _read_clause(words, before.context, message)
+    led = (*(word for word in atoms[0].before if word.text not in CLOSERS), *words)
+    intents, cost = _read_clause(words, led, before.context, message)
+    if intents and any(isinstance(intent, AskBack) for intent in intents):
+        cost += _ASKING
+    if intents and marks_in(words):
+        # Code swallows no neighbour that can be read by itself.
+        cost += _SWALLOWED * (len(atoms) - 1)
     if intents is None:
         unknown = _Clause(words, (), is_read=False, opens_sentence=opens)
         price = _UNKNOWN + _UNKNOWN_WORD * len(words)
@@ -165,7 +181,7 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
 
 
 def _read_clause(
-    words: Sequence[Word], context: Context, message: _Message
+    words: Sequence[Word], led: Sequence[Word], context: Context, message: _Message
 ) -> tuple[tuple[Intent, ...] | None, float]:
     text = text_of(words).strip(" ?!.,;:")
     if context.pending and (reply := read_follow_up(words, context)):
@@ -174,19 +190,19 @@ def _read_clause(
         return (talk,), _TALK if isinstance(talk, SmallTalk) else _READ
     bare = without_courtesy(words)
     if not bare:
-        return (), _TALK
+        return read_follow_up(led, context), _TALK
     if _NEGATED.match(text):
         return (Refuse("All right, I won't."),), _READ
     if marks_in(words):
         return _read_marked(bare, message)
-    found = _read_request(bare, message)
+    found = _read_request(bare, message) or read_time(words)
     if found:
         return found, _READ
     if (talk := read_talk(text_of(bare))) is not None:
         return (talk,), _TALK
     if is_deictic(text_of(bare)) and message.codes:
         return (), _READ
-    if follow := (read_follow_up(words, context) or read_follow_up(bare, context)):
+    if follow := (read_follow_up(led, context) or read_follow_up(bare, context)):
         return follow, _FRAGMENT
     return _read_about_code(bare, message)
 
@@ -237,6 +253,8 @@ def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]
         return found
     for part in asked_parts(bare):
         text = text_of(part)
+        if isinstance(status := read_talk(text), ShowStatus):
+            return (status,)
         question = read_date_question(text) or read_sum(text)
         if question is not None:
             return (question,)

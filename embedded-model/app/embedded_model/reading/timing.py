@@ -91,7 +91,9 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     found = places_in(words)
     rest = _without(words, found)
     unknown = [index for index in rest if words[index].text not in lexicon.words("time_words")]
-    bag = {words[index].text for index in rest}
+    bag = {words[index].text for index in rest} | _named_anchors(words, found)
+    if _is_doubled(words, rest):
+        return ()
     if not _is_time_question(words, bag, found, rest):
         return ()
     wants: Wants = "day" if _DAY_QUESTION.search(text) and "time" not in bag else "time"
@@ -100,6 +102,24 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     if found:
         return _here(words, rest, wants) + _told(words, found, wants)
     return (TellTime(wants=wants),)
+
+
+def _named_anchors(words: Sequence[Word], found: Sequence[Found]) -> set[str]:
+    """Return the anchors inside names: "UTC time", "eastern time"."""
+    return {
+        word.text for item in found for word in words[item.start : item.stop]
+    } & _ANCHORS
+
+
+def _is_doubled(words: Sequence[Word], rest: Sequence[int]) -> bool:
+    """Say whether these are two questions, to be read one by one."""
+    times = [
+        index
+        for index in rest
+        if words[index].text == "time"
+        and not (index + 1 < len(words) and words[index + 1].text in {"zone", "zones"})
+    ]
+    return len(times) > 1
 
 
 def _without(words: Sequence[Word], found: Sequence[Found]) -> list[int]:
@@ -195,7 +215,7 @@ def _guessed(
 
 
 def _could_be_name(name: str) -> bool:
-    return bool(re.fullmatch(r"[^\W_][\w .'/+-]*", name)) and not re.search(
+    return bool(re.fullmatch(r"[^\W\d_][\w .'/+-]*", name)) and not re.search(
         r"\b(?:my|your|his|her|our|their|a|an|travel|life|space|history|general|music|bed|lunch|dinner"
         r"|breakfast|work|school|meeting|party|bank|store|train|flight|game|movie|class|minutes?|hours?"
         r"|days?|seconds?|complexity|english|spanish|french|python|java|food|me to|us to)\b",
