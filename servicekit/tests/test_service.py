@@ -37,6 +37,21 @@ async def test_broken_json_is_400_and_says_so(toy: httpx.AsyncClient) -> None:
     assert answer.json()["type"] == "urn:problem:mcp-stack:body-not-json"
 
 
+@pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"[" * 100_000, b'{"a":' * 100_000])
+async def test_body_that_no_reader_takes_is_400_and_says_so(
+    toy: httpx.AsyncClient, body: bytes
+) -> None:
+    answer = await toy.post("/echo", content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:problem:mcp-stack:body-not-json"
+
+
+async def test_request_whose_time_is_over_at_arrival_is_504(toy: httpx.AsyncClient) -> None:
+    answer = await toy.post("/echo", json={"number": 1}, headers={"x-deadline-ms": "0"})
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "urn:problem:mcp-stack:deadline-exceeded"
+
+
 async def test_wrong_field_is_422_and_is_named(toy: httpx.AsyncClient) -> None:
     answer = await toy.post("/echo", json={"number": "many"})
     assert answer.status_code == 422

@@ -19,6 +19,7 @@ from servicekit.context import (
     use_context,
 )
 from servicekit.errors import (
+    DeadlineExceeded,
     ForbiddenCaller,
     PayloadTooLarge,
     StackError,
@@ -207,8 +208,13 @@ class BodyRules:
     async def _read(self, receive: Receive) -> bytes | None:
         chunks: list[bytes] = []
         total = 0
+        deadline = current_context().deadline
+        if deadline.is_expired:
+            raise DeadlineExceeded(
+                "There was no time left for this request when it arrived; allow it more."
+            )
         try:
-            async with asyncio.timeout(current_context().deadline.remaining()):
+            async with asyncio.timeout(deadline.remaining()):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":

@@ -128,7 +128,7 @@ class ArgumentCheck:
             dict.fromkeys([describe_violation(first), *map(describe_violation, errors)])
         )
         raise ArgumentsInvalid(
-            f"The arguments do not fit the tool's schema: {'; '.join(violations[:5])}",
+            f"The arguments do not fit the tool's schema: {'; '.join(violations[:5])}.",
             violations=violations[:20],
         )
 

@@ -257,6 +257,9 @@ def _validation_problem(error: RequestValidationError) -> StackError:
 def _http_problem(request: Request, error: HTTPException) -> StackError:
     if error.status_code == 404:  # noqa: PLR2004  # HTTP's own number
         return NotFound(f"There is nothing at {request.url.path}; /docs lists what there is.")
+    if error.status_code == 400:  # noqa: PLR2004  # HTTP's own number
+        # The framework's word for a body that is no UTF-8 or nested too deeply to be read.
+        return BodyNotJson("The body can't be read as JSON: send UTF-8, and not nested so deeply.")
     if error.status_code == 405:  # noqa: PLR2004  # HTTP's own number
         return MethodNotAllowed(
             f"{request.url.path} does not take {request.method}; /docs lists what it takes."
