@@ -74,6 +74,13 @@ def test_timeout_names_the_limit_and_what_to_do() -> None:
     assert "after 10 s" in shaped(status="timeout", duration_ms=10_004)
 
 
+def test_run_that_the_deadline_ended_does_not_claim_its_own_limit() -> None:
+    text = shaped(60, status="timeout", duration_ms=1350)
+    assert "after 1.35 s" in text
+    assert "60" not in text
+    assert "larger timeout_seconds" not in text
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -12,6 +12,8 @@ from servicekit.wire.execution import (
 # What was asked for stands at the end of most outputs as often as at the start of them.
 _HEAD_SHARE = 2 / 3
 _MAX_LISTED_PACKAGES = 400
+# A run that ended this far before its own limit was ended by the caller's deadline.
+_NEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,7 @@ def _ending(result: ExecuteResult, timeout_seconds: float | None, caps: Caps) ->
         case "error":
             ending = _error(result, caps)
         case "timeout":
-            limit = timeout_seconds or result.duration_ms / 1000
-            ending = (
-                f"Timed out: the code was still running after {limit:.3g} s and was stopped. "
-                "Make it do less, or call again with a larger timeout_seconds."
-            )
+            ending = _timeout(result.duration_ms / 1000, timeout_seconds)
         case "memory":
             used = result.peak_memory_bytes / 2**20
             ending = (
@@ -114,6 +112,13 @@ def _ending(result: ExecuteResult, timeout_seconds: float | None, caps: Caps) ->
         case never:
             assert_never(never)
     return ending
+
+
+def _timeout(seconds: float, asked_seconds: float | None) -> str:
+    ran = f"Timed out: the code was still running after {seconds:.3g} s and was stopped"
+    if asked_seconds is not None and seconds < asked_seconds * _NEARLY:
+        return f"{ran}, because the time for this request was over. Make it do less."
+    return f"{ran}. Make it do less, or call again with a larger timeout_seconds."
 
 
 def _cause(result: ExecuteResult) -> str:
