@@ -227,6 +227,7 @@ def test_deadline_that_is_over_is_told_at_once(stack: RunningStack) -> None:
 
     assert seconds_of(begun) < 1
     assert response.status_code == 504, response.text
+    assert response.json()["type"].startswith("urn:problem:mcp-stack:")
 
 
 def test_web_page_of_a_listed_origin_alone_gets_cors_headers(stack: RunningStack) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, within: float, what: str, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], *, within: float, what: str, every: float = 0.1) -> T:
     """Return the first true value of `condition`; fail with a sentence when there is none."""
     ends_at = time.monotonic() + within
     while True:
