@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from sandbox_runner import client
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess

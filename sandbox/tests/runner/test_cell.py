@@ -1,7 +1,6 @@
 """What a cell gives back."""
 
 import pytest
-
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess
 

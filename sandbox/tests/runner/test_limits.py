@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from sandbox_runner.client import RefusedError, RunnerSession, hello
 from sandbox_runner.launch import RunnerProcess
 from sandbox_runner.protocol import Limits

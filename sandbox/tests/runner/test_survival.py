@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from sandbox_runner import client
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess
