@@ -19,7 +19,7 @@ from middleware.chat import Chat
 from middleware.endpoint import Endpoint, LlmSettings, choose_endpoint
 from middleware.execution import Execution
 from middleware.ports import ChatModel, Toolbox
-from middleware.routes import chat, page, tools
+from middleware.routes import chat, completions, page, tools
 from middleware.settings import MiddlewareSettings
 from middleware.turn import Turn
 from middleware.wiring import Wiring
@@ -63,7 +63,7 @@ def create_app(
         summary=_SUMMARY,
         settings=settings,
         lifespan=lifespan,
-        routers=[chat.router, tools.router, page.router],
+        routers=[chat.router, tools.router, completions.router, page.router],
         dependencies=_dependencies,
         health_details=lambda wiring: {"model": wiring.chat.model},
         default_deadline_seconds=settings.chat_timeout_seconds,

@@ -51,6 +51,18 @@ def read_arguments(text: str, schema: Mapping[str, Any]) -> Valid | Refused:
     return validate(value, schema)
 
 
+def sound_arguments(text: str) -> str:
+    """Return arguments as a transcript may hold them: one JSON object, in any case.
+
+    Ollama answers 400 to a history whose arguments are none.
+    """
+    try:
+        value = parse(text)
+    except ValueError:
+        value = None
+    return json.dumps(value if isinstance(value, dict) else {"unreadable": text[:500]})
+
+
 def validate(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Valid | Refused:
     """Validate an object; a value of the wrong JSON type but the right meaning is converted."""
     complaints = complaints_about(arguments, schema)

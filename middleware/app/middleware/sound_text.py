@@ -1,7 +1,7 @@
 """Text that can be written down: halves of surrogate pairs are joined or replaced.
 
-JSON can carry half a character (`"\\ud83d"`), and a server that splits its stream
-between two halves does; UTF-8 can't, so that writing it on would fail.
+JSON can carry half a character (one of the two escapes of an emoji), and a server that
+splits its stream between two halves does so; UTF-8 can't, so that writing it on would fail.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, assert_never
 from servicekit.deadline import Deadline
 from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, StackError
 
-from middleware.arguments import Refused, Valid, parse, read_arguments
+from middleware.arguments import Refused, Valid, parse, read_arguments, sound_arguments
 from middleware.budget import Budget, TurnLimits
 from middleware.context_window import fit
 from middleware.conversation import (
@@ -375,12 +375,7 @@ def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None
 
 
 def _with_sound_arguments(call: ToolCall) -> ToolCall:
-    try:
-        value = parse(call.arguments_text)
-    except ValueError:
-        value = None
-    sound = value if isinstance(value, dict) else {"unreadable": call.arguments_text[:500]}
-    return replace(call, arguments_text=json.dumps(sound))
+    return replace(call, arguments_text=sound_arguments(call.arguments_text))
 
 
 def _after_steps(answer: ModelAnswer, progress: _Progress) -> str:

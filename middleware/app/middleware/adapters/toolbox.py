@@ -148,7 +148,9 @@ def _list_error(error: StackError) -> StackError:
         return _list_too_slow()
     if isinstance(error.__cause__, httpx.HTTPError):
         return GatewayUnreachable(_UNREACHABLE, hop="gateway")
-    return GatewayUnreachable(f"{_UNREACHABLE} It said: {error.detail}", hop="gateway")
+    return GatewayUnreachable(
+        f"The MCP gateway can't list its tools; see its log. {error.detail}", hop="gateway"
+    )
 
 
 def _call_error(name: str, error: StackError) -> StackError:
