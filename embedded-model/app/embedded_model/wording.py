@@ -34,7 +34,7 @@ _APOSTROPHES = {
     "gonna": "going to", "gotta": "have to", "cuz": "because", "yrs": "years", "hrs": "hours",
     "mins": "minutes", "secs": "seconds", "pkg": "package", "pkgs": "packages", "libs": "libraries",
     "lib": "library", "pip3": "pip", "ty": "thanks", "tnx": "thanks", "devided": "divided",
-    "multiplyed": "multiplied", "substract": "subtract", "&": "and", "&&": "and then",
+    "multiplyed": "multiplied", "substract": "subtract", "th": "the", "cn": "can", "lst": "list", "&": "and", "&&": "and then",
     "calc": "calculate", "exec": "execute", "eval": "evaluate",
 }  # fmt: skip
 
@@ -122,6 +122,8 @@ def _known_words() -> frozenset[str]:
             *lexicon.words("vocabulary"),
             *lexicon.words("plain_words"),
             *lexicon.words("units"),
+            *lexicon.words("time_words"),
+            *(word for lines in lexicon.sections("talk").values() for line in lines for word in line.split()),
             *operator_words(),
             *NUMBER_WORDS,
             *courtesy,

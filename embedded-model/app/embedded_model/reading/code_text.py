@@ -146,7 +146,7 @@ def _after_header(text: str, keep: Keep) -> str:
         if not _HEADER.search(head) or "§" in tail:
             continue
         body = textwrap.dedent(tail.strip("\n")).rstrip()
-        for candidate in (body.strip(), straighten_quotes(body).strip()):
+        for candidate in (body.strip(), straighten_quotes(body).strip(), _unquoted(body.strip())):
             if candidate and (is_code(candidate) or _is_bare_expression(candidate)):
                 return f"{head}: {keep(Code(candidate))}"
         if _STATEMENT.match(body) and _looks_broken(body.strip()):
@@ -189,7 +189,7 @@ def _inline(text: str) -> tuple[int, int, str] | None:
         found = _longest(text, verb.end(), accepts_bare=True)
         if found is not None:
             return found
-    if not re.search(r"[(\[]|\bimport\b", text):
+    if not re.search(r"[(\[]|\bimport\b|[\"'] ?[*+%]|[*+%] ?[\"']", text):
         return None
     for start in _starts(text):
         found = _longest(text, start, accepts_bare=False)
@@ -211,10 +211,17 @@ def _longest(text: str, start: int, *, accepts_bare: bool) -> tuple[int, int, st
         stops.append(limit)
     for stop in sorted(stops, reverse=True):
         span = text[start:stop].strip()
-        for candidate in (span, straighten_quotes(span)):
+        for candidate in (span, straighten_quotes(span), _unquoted(span)):
             if _is_inline_code(candidate, accepts_bare=accepts_bare):
                 return start, stop, candidate
     return None
+
+
+def _unquoted(span: str) -> str:
+    """Take the quotes off `"print(5)"`; an empty text when there are none."""
+    span = straighten_quotes(span)
+    is_quoted = len(span) > 2 and span[0] == span[-1] and span[0] in "\"'"  # noqa: PLR2004  # quotes around something
+    return span[1:-1].strip() if is_quoted else ""
 
 
 def _is_inline_code(candidate: str, *, accepts_bare: bool) -> bool:
@@ -226,7 +233,9 @@ def _is_inline_code(candidate: str, *, accepts_bare: bool) -> bool:
     if accepts_bare:
         return is_code(candidate) or (_is_bare_expression(candidate) and not _is_sum(candidate))
     return is_code(candidate) and any(
-        isinstance(node, ast.Call | ast.ListComp | ast.Import | ast.ImportFrom | ast.Subscript)
+        isinstance(
+            node, ast.Call | ast.ListComp | ast.Import | ast.ImportFrom | ast.Subscript | ast.BinOp
+        )
         for node in ast.walk(tree)
     )
 
@@ -253,20 +262,40 @@ def _has_loose_call(tree: ast.Module, text: str) -> bool:
     """Say whether a "call" is prose before a bracket: `compute (3 + 4)`, `what is 5(3)`."""
     lines = [line.encode() for line in text.splitlines()]
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called = node.func
-        if isinstance(called, ast.Constant):
+        if isinstance(node, ast.AnnAssign | ast.Compare) and _is_prose_node(node):
             return True
-        if isinstance(called, ast.Name) and called.id != "print" and called.end_col_offset:
-            row = (called.end_lineno or 1) - 1
-            if lines[row][called.end_col_offset : called.end_col_offset + 1] != b"(":
+        if isinstance(node, ast.Call):
+            named, opening = node.func, b"("
+        elif isinstance(node, ast.Subscript):
+            named, opening = node.value, b"["
+        else:
+            continue
+        if isinstance(named, ast.Constant) and isinstance(node, ast.Call):
+            return True
+        if isinstance(named, ast.Name) and named.id != "print" and named.end_col_offset:
+            row = (named.end_lineno or 1) - 1
+            if lines[row][named.end_col_offset : named.end_col_offset + 1] != opening:
                 return True
     return False
 
 
+_PROSE_NAMES = frozenset(
+    "run execute exec eval evaluate test try code python script snippet please this it what who that which there"
+    " question task example note output input result calculate compute install here time".split()
+)
+
+
+def _is_prose_node(node: ast.AnnAssign | ast.Compare) -> bool:
+    """Say whether "Execute: x = 1" or "What is f(x)" only happens to be Python."""
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.target.id.lower() in _PROSE_NAMES
+    is_identity = isinstance(node.ops[0], ast.Is | ast.IsNot | ast.In)
+    return is_identity and isinstance(node.left, ast.Name) and node.left.id.lower() in _PROSE_NAMES
+
+
 def _is_sum(text: str) -> bool:
-    return parse_formula(straighten(text).lower()) is not None
+    lowered = straighten(text).lower()
+    return parse_formula(lowered) is not None or parse_formula(lowered, variable="x") is not None
 
 
 def _is_telling(statement: ast.stmt) -> bool:
@@ -288,6 +317,12 @@ def _is_telling_expression(value: ast.expr) -> bool:
         return True
     if isinstance(value, ast.Compare | ast.BoolOp | ast.Name | ast.Constant | ast.UnaryOp):
         return any(isinstance(node, ast.Call) for node in ast.walk(value))
+    if isinstance(value, ast.BinOp):
+        return any(
+            isinstance(node, ast.Call | ast.List | ast.JoinedStr | ast.Subscript)
+            or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+            for node in ast.walk(value)
+        )
     if isinstance(value, ast.Tuple):
         return any(_is_telling_expression(item) for item in value.elts)
     return any(

@@ -132,6 +132,8 @@ _PATTERNS = tuple(
         "weekday_of": rf"(?:on )?(?:what|which) (?:day of the week|weekday|day) (?:does|did|is|was|will) (?P<date>{DATE}) (?:fall|fall on|on|be)",
         "offset": rf"(?:(?:what|which) )?(?:(?:is |was |will be |s )?(?:the )?(?:date|day)(?: of the week)? (?:is it |was it |will it be |is |was |will be |it is |be )?)?(?:in )?{_SPAN} (?P<way>from|after|before|later than|earlier than|prior to|past) (?P<date>{DATE})",
         "from_now": rf"(?:(?:what|which) )?(?:(?:is |was |will be )?(?:the )?(?:date|day)(?: of the week)? (?:is it |was it |will it be |is |was |will be |it is |be )?)?(?P<in>in )?{_SPAN}(?P<way> ago| back| earlier| from now| later| hence| ahead| time| from today)?",
+        "clock": rf"(?:what |which )?(?:the )?time (?:will it be |would it be |is it |was it |will be |be )?(?P<in>in )?{_SPAN}(?P<way> ago| from now| later| hence)?(?: be)?",
+        "unix": r"(?:the )?(?:current |present )?(?:unix|epoch|posix)(?: epoch)?(?: time ?stamp| time| timestamp)?(?: is it)?(?: now| right now)?",
         "add": rf"(?:add|adding) {_SPAN} to (?P<date>{DATE})",
         "subtract": rf"(?:subtract|take|remove|subtracting|take away) {_SPAN} (?:from|off) (?P<date>{DATE})",
         "sum": rf"(?:(?:the )?date )?(?P<date>{DATE}) (?P<sign>plus|minus|\+|-) {_SPAN}",
@@ -305,6 +307,24 @@ def _from_now(groups: Groups, text: str) -> Calculate | None:
     return _moved_question(_TODAY, groups, sign)
 
 
+def _clock(groups: Groups, _: str) -> Calculate | None:
+    way, unit = (groups["way"] or "").strip(), (groups["unit"] or "").rstrip("s")
+    if unit not in {"hour", "minute", "second", "day", "week"} or not (way or groups["in"]):
+        return None
+    sign, count = "-" if way == "ago" else "+", _count(groups["count"])
+    code = (
+        "from datetime import datetime, timedelta, timezone\n"
+        f"moment = datetime.now(timezone.utc) {sign} timedelta({unit}s={count})\n"
+        'print(f"{moment:%Y-%m-%d %H:%M} UTC")'
+    )
+    noun = unit if count == 1 else unit + "s"
+    return Calculate(code, f"The time {count} {noun} {'ago' if sign == '-' else 'from now'}")
+
+
+def _unix(_: Groups, __: str) -> Calculate | None:
+    return Calculate("import time\nprint(int(time.time()))", "The Unix time")
+
+
 def _add(groups: Groups, _: str) -> Calculate | None:
     return _moved_question(read_date(groups["date"] or ""), groups, "+")
 
@@ -380,7 +400,7 @@ def _units(groups: Groups, _: str) -> Calculate | None:
 
 _ANSWERS = {
     "between": _between, "until": _until, "since": _since, "weekday": _weekday_question,
-    "weekday_of": _weekday_question, "offset": _offset, "from_now": _from_now, "add": _add,
+    "weekday_of": _weekday_question, "offset": _offset, "from_now": _from_now, "clock": _clock, "unix": _unix, "add": _add,
     "subtract": _subtract, "sum": _sum, "leap": _leap, "month": _month_length,
     "year": _year_length, "week": _week, "day_of_year": _day_of_year, "date": _date, "age": _age,
     "units": _units,

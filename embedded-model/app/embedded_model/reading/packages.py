@@ -15,7 +15,7 @@ _STRONG = re.compile(
     r"|(?:download and |get and |fetch and )?(?:install|reinstall|upgrade|pip)|install(?:ing)?)\b"
 )
 _WEAK = re.compile(
-    r"^(?:add|get|fetch|download|set up|setup|need|require|want|use|import|have|give|bring in|pull in|make available"
+    r"^(?:add|update|get|fetch|download|set up|setup|need|require|want|use|import|have|give|bring in|pull in|make available"
     r"|(?:i|we) (?:also )?(?:need|require|want|will need)|make sure (?:that )?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
 )
 _ARTICLES = frozenset(

@@ -17,7 +17,7 @@ _BEGINNING = re.compile(
 _ANCHOR = re.compile(rf"\b(?:{_VERB}|histogram|(?:bar|pie|line|scatter|column) (?:chart|plot|graph|diagram)|curve of)\b")
 _BOUND = r"[-+]?(?:\d[\d.,]*(?: ?\*? ?(?:pi|π))?|pi|π|[a-z]+(?: (?:hundred|thousand|pi))?)"
 _RANGE = re.compile(
-    rf"(?<![a-z])(?:,? ?(?:for|with|where|when|over|on|in|and)? ?(?:x )?(?:in |is |=|going |goes |ranging |values |running )?(?:the )?(?:range |interval |domain )?(?:of )?)"
+    rf"(?<![a-z])(?:,? ?(?:(?:for|with|where|when|over|on|in|and) (?:x )?)?(?:in |is |=|going |goes |ranging |values |running )?(?:the )?(?:range |interval |domain )?(?:of )?)"
     rf"(?:(?:from|between|in|over|on|=|for) ?(?:x ?= ?)?(?P<low>{_BOUND}) ?(?:to|and|until|till|up to|through|\.\.+|-|,) ?(?P<high>{_BOUND})"
     rf"|[\[(](?P<low2>{_BOUND}) ?, ?(?P<high2>{_BOUND})[\])]|(?P<low3>[-\d.]+) ?\.\.+ ?(?P<high3>{_BOUND}))\s*$"
 )

@@ -49,7 +49,7 @@ from embedded_model.reading.plots import mentions_plot, read_plot
 from embedded_model.reading.sums import read_sum
 from embedded_model.reading.talk import read_talk
 from embedded_model.reading.timing import places_in, read_conversion, read_time
-from embedded_model.wording import Word, straighten, text_of, words_of
+from embedded_model.wording import Word, raw_of, straighten, text_of, words_of
 
 _MAX_ATOMS = 40
 _MAX_JOINED = 9
@@ -71,6 +71,9 @@ _GERUNDS = {
     "installing": "install", "installed": "install", "running": "run", "executing": "execute", "listing": "list",
     "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
 }  # fmt: skip
+_VAGUE_INSTALL = re.compile(
+    r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a|the|some|my) (?:new )?(?:library|package|module|libraries|packages|modules)\b.*)$"
+)
 _IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
 
@@ -168,8 +171,8 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
     intents, cost = _read_clause(words, led, before.context, message)
     if intents and any(isinstance(intent, AskBack) for intent in intents):
         cost += _ASKING
-    if intents and marks_in(words):
-        # Code swallows no neighbour that can be read by itself.
+    if intents and (marks_in(words) or any(isinstance(intent, Refuse) for intent in intents)):
+        # Code, or a refusal, swallows no neighbour that can be read by itself.
         cost += _SWALLOWED * (len(atoms) - 1)
     if intents is None:
         unknown = _Clause(words, (), is_read=False, opens_sentence=opens)
@@ -211,9 +214,25 @@ def _read_about_code(
     bare: Sequence[Word], message: _Message
 ) -> tuple[tuple[Intent, ...] | None, float]:
     text = text_of(bare).strip(" ?!.,;:")
+    if (printing := _read_printing(bare)) is not None:
+        return (printing,), _READ
+    if _VAGUE_INSTALL.match(text):
+        return (AskBack("Which package shall I install? For instance: install numpy."),), _READ
     if is_deictic(text) and _IMPERATIVE_CODE.search(text):
         return (AskBack("Which code shall I run? Paste it here, best between ``` fences."),), _READ
     return None, 0
+
+
+def _read_printing(bare: Sequence[Word]) -> Intent | None:
+    """Read `print "hello"`; without quotes it is a guess, and asked."""
+    raw = raw_of(bare).strip()
+    match = re.fullmatch(r"(?:print|echo|output)\s+(?P<quote>[\"']?)\s*(?P<text>[^\"'\n]{1,200}?)\s*(?P=quote)?", raw, re.IGNORECASE)
+    if match is None or re.match(r"(?:it|this|that|the|my|out|me|all|a)\b", match["text"]):
+        return None
+    run = RunCode(f'print("{match["text"]}")')
+    if match["quote"]:
+        return run
+    return AskBack(f"Shall I run the code `{run.code}`?", (run,))
 
 
 def _read_marked(

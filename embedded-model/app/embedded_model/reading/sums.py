@@ -76,6 +76,54 @@ _COMPARISONS = {
 }  # fmt: skip
 
 
+_SERIES = re.compile(
+    r"(?P<what>sum|total|product|average|mean) of (?:all )?(?:the )?(?:first (?P<count>\d+) )?(?P<kind>natural |positive |whole |even |odd |square |prime )?(?:numbers?|integers?|squares|primes|evens|odds)?"
+    r"(?: (?:from|between) (?P<low>\d+) (?:to|and|through|up to) (?P<high>\d+)| (?:up to|below|under|until) (?P<limit>\d+))?"
+    r"|(?:sum|add|add up|total)(?: up)? (?:all )?(?:the )?(?:(?P<kind2>natural |positive |whole |even |odd )?(?:numbers|integers) )?(?:from |between )?(?P<low2>\d+) (?:to|through|up to|until) (?P<high2>\d+)"
+)
+_RANDOM = re.compile(
+    r"(?:a |generate a |generate |pick a |choose a |pick |roll a |draw a )?random (?:number|integer|int)(?: (?:between|from) (?P<low>-?\d+) (?:and|to) (?P<high>-?\d+))?"
+    r"|(?:roll|throw) (?:a |the |one )?(?:dice|die)|(?P<coin>(?:flip|toss) (?:a |the )?coin)"
+)
+
+
+def _series(text: str) -> Calculate | None:
+    """Read "the sum of the first 100 odd numbers", "sum of the numbers from 1 to 10"."""
+    match = _SERIES.fullmatch(text)
+    if match is None:
+        return None
+    kind = (match["kind"] or match["kind2"] or "").strip()
+    low, high = match["low"] or match["low2"], match["high"] or match["high2"]
+    if kind in {"prime", "square"}:
+        return None
+    if match["count"] and not low and not match["limit"]:
+        values = {"even": f"range(2, 2 * {match['count']} + 1, 2)", "odd": f"range(1, 2 * {match['count']}, 2)"}.get(
+            kind, f"range(1, {match['count']} + 1)"
+        )
+    elif low or match["limit"]:
+        start, stop = low or "1", high or match["limit"]
+        test = {"even": " if n % 2 == 0", "odd": " if n % 2 == 1"}.get(kind, "")
+        values = f"range({start}, {stop} + 1)"
+        values = f"[n for n in {values}{test}]" if test else values
+    else:
+        return None
+    what = match["what"] or "sum"
+    name = {"sum": "sum", "total": "sum", "product": "math.prod"}.get(what, "statistics.mean")
+    module = name.partition(".")[0] if "." in name else ""
+    head = f"import {module}\n" if module else ""
+    return Calculate(f"{head}print({name}({values}))", f"The {text}")
+
+
+def _random(text: str) -> Calculate | None:
+    match = _RANDOM.fullmatch(text)
+    if match is None:
+        return None
+    if match["coin"]:
+        return Calculate('import random\nprint(random.choice(["heads", "tails"]))', "The coin")
+    low, high = match["low"] or "1", match["high"] or ("100" if "random" in text else "6")
+    return Calculate(f"import random\nprint(random.randint({low}, {high}))", "The number")
+
+
 def tidy(text: str) -> str:
     """Strip what stands around a sum."""
     before = ""
@@ -115,7 +163,7 @@ def read_sum(text: str) -> Calculate | None:
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):
             return calculation(formula)
-    return _truth_question(text)
+    return _truth_question(text) or _series(text) or _random(text)
 
 
 def calculation(formula: Formula) -> Calculate:
