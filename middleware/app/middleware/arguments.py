@@ -202,7 +202,7 @@ def _converted(arguments: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
     if not isinstance(properties, Mapping):
         return arguments
     required = schema.get("required")
-    needed = set(required) if isinstance(required, list) else set()
+    needed = required if isinstance(required, list) else []
     result: dict[str, Any] = {}
     for name, value in arguments.items():
         wanted = properties.get(name)
@@ -215,11 +215,13 @@ def _converted(arguments: dict[str, Any], schema: Mapping[str, Any]) -> dict[str
 
 def _types(schema: Mapping[str, Any]) -> frozenset[str]:
     declared = schema.get("type")
-    names = {declared} if isinstance(declared, str) else set(declared or ())
-    for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        if isinstance(option, Mapping):
-            names |= _types(option)
-    return frozenset(str(name) for name in names)
+    listed = declared if isinstance(declared, list) else [declared]
+    names = {name for name in listed if isinstance(name, str)}
+    for keyword in ("anyOf", "oneOf"):
+        options = schema.get(keyword)
+        for option in options if isinstance(options, list) else ():
+            names |= _types(option) if isinstance(option, Mapping) else set()
+    return frozenset(names)
 
 
 def _convert(value: Any, types: frozenset[str]) -> Any:

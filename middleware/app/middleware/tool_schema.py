@@ -69,7 +69,8 @@ def _children(
         return {}
     children = {str(name): _node(child, root, depth + 1) for name, child in properties.items()}
     required = node.get("required")
-    names = [name for name in required if name in children] if isinstance(required, list) else []
+    listed = required if isinstance(required, list) else []
+    names = [name for name in listed if isinstance(name, str) and name in children]
     return {"properties": children} | ({"required": names} if names and depth else {})
 
 
