@@ -100,6 +100,27 @@ async def test_terminate_lets_the_program_end_by_itself(spawner: ProcessSpawner)
         await lines.aclose()
 
 
+async def test_gate_holds_a_program_until_it_is_released(
+    spawner: ProcessSpawner, tmp_path: Path
+) -> None:
+    package = tmp_path / "gated"
+    package.mkdir()
+    (package / "app.py").write_text("print('imported', flush=True)\n")
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import sys\nprint('runs', __name__, repr(sys.stdin.read()), flush=True)\n"
+    )
+    command = (sys.executable, "-m", "launcher.gate", "gated")
+    probe = HttpProbe("http://127.0.0.1:1")
+    child = await spawner.spawn(Unit("x", command, dict(os.environ), probe, has_gate=True))
+    async with asyncio.timeout(20):
+        lines = child.lines()
+        assert await anext(lines) == b"imported"
+        child.release()
+        assert [line async for line in lines] == [b"runs __main__ ''"]
+        assert await child.wait() == 0
+
+
 async def test_program_that_does_not_exist_ends_with_a_sentence(spawner: ProcessSpawner) -> None:
     missing = Unit("x", ("/nowhere/python",), {}, HttpProbe("http://127.0.0.1:1"))
     child = await spawner.spawn(missing)

@@ -4,7 +4,7 @@ import asyncio
 import io
 import signal
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,9 @@ class ScriptedChild:
     async def wait(self) -> int:
         return await self._ended
 
+    def release(self) -> None:
+        self._world.events.append(f"{self._name} released")
+
     def terminate(self) -> None:
         self._world.events.append(f"{self._name} asked")
         if not self._world.script(self._name).ignores_sigterm:
@@ -86,7 +89,8 @@ class World:
         return self.scripts.setdefault(name, Script())
 
     def lifecycle(self) -> list[str]:
-        return [event for event in self.events if not event.endswith("probed")]
+        hidden = ("probed", "released")
+        return [event for event in self.events if not event.endswith(hidden)]
 
     async def spawn(self, unit: Unit) -> Child:
         self.starts += 1
@@ -149,6 +153,18 @@ async def test_units_start_when_their_needs_are_ready_and_end_in_reverse(tmp_pat
     assert world.lifecycle() == [
         *("a started", "b started", "c started", "running"),
         *("c asked", "c ended", "b asked", "b ended", "a asked", "a ended"),
+    ]
+
+
+async def test_unit_with_a_gate_prepares_at_once_and_is_released_in_order(tmp_path: Path) -> None:
+    world = World()
+    gated = [replace(each, has_gate=bool(each.needs)) for each in CHAIN]
+    failure, _ = await run(world, tmp_path, *gated)
+    assert failure is None
+    assert set(world.events[:3]) == {"a started", "b started", "c started"}
+    order = [event for event in world.events if event.endswith(("probed", "released"))]
+    assert order[:6] == [
+        *("a released", "a probed", "b released", "b probed", "c released", "c probed")
     ]
 
 

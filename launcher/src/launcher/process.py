@@ -36,6 +36,10 @@ class Child(Protocol):
         """Wait for its end; minus the signal's number when a signal ended it."""
         ...
 
+    def release(self) -> None:
+        """Open the gate of a program that has one; once."""
+        ...
+
     def terminate(self) -> None:
         """Ask it to end."""
         ...
@@ -110,7 +114,7 @@ class ProcessSpawner:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-I", "-S", str(_HERE / "exec_shim.py"), str(os.getpid())),
                     *unit.command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if unit.has_gate else subprocess.DEVNULL,
                     stdout=write_end,
                     stderr=write_end,
                     env=dict(unit.environment),
@@ -199,6 +203,12 @@ class _Process:
         code = await self._process.wait()
         await self._spawner.ended(self.pid)
         return code
+
+    def release(self) -> None:
+        gate = self._process.stdin
+        if gate is not None and not gate.is_closing():
+            gate.write(b"\n")
+            gate.close()
 
     def terminate(self) -> None:
         # The program alone: it ends its own children in its own order.

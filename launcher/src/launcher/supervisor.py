@@ -170,8 +170,8 @@ class Supervisor:
     # -- one unit ---------------------------------------------------------------------------
 
     async def _keep(self, slot: _Slot) -> None:
-        for name in slot.unit.needs:
-            await self._unless_stopping(self._slots[name].settled.wait())
+        if not slot.unit.has_gate:
+            await self._needs_met(slot)
         backoff = self._patience.backoff
         log = LogFile(self._log_path(slot.unit))
         try:
@@ -187,6 +187,10 @@ class Supervisor:
                 await self._unless_stopping(asyncio.sleep(backoff.wait_seconds))
         finally:
             log.close()
+
+    async def _needs_met(self, slot: _Slot) -> None:
+        for name in slot.unit.needs:
+            await self._unless_stopping(self._slots[name].settled.wait())
 
     def _is_hopeless(self, slot: _Slot, code: int, backoff: Backoff) -> bool:
         if slot.was_ready or slot.has_given_up:
@@ -230,7 +234,7 @@ class Supervisor:
         if self._stopping.is_set():
             child.terminate()
         pump = asyncio.create_task(self._pump(slot, child, log))
-        watch = asyncio.create_task(self._watch_readiness(slot, started_at))
+        watch = asyncio.create_task(self._release_and_watch(slot, child, started_at))
         try:
             return await child.wait()
         finally:
@@ -267,6 +271,12 @@ class Supervisor:
             self._console.event(
                 slot.unit.name, f"more of the same is in {self._log_path(slot.unit)}", "quiet"
             )
+
+    async def _release_and_watch(self, slot: _Slot, child: Child, started_at: float) -> None:
+        await self._needs_met(slot)
+        if not self._stopping.is_set():
+            child.release()
+        await self._watch_readiness(slot, started_at)
 
     async def _watch_readiness(self, slot: _Slot, started_at: float) -> None:
         pause, answered_at = _FIRST_POLL_SECONDS, None

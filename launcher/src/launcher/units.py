@@ -42,6 +42,8 @@ class Unit:
     probe: Probe
     needs: tuple[str, ...] = ()
     address: str = ""
+    # It prepares itself at once and begins its work when it is released (launcher.gate).
+    has_gate: bool = False
     # The rest of the stack starts, and says so, when this unit cannot.
     is_optional: bool = False
 
@@ -120,14 +122,16 @@ class _Layout:
         }
         decided = {f"{prefix}PORT": str(self.settings.ports[name]), **(extra or {})}
         url = self.settings.url(name)
+        gate = ("launcher.gate",) if needs else ()
         return Unit(
             name=name,
             # -P: the folders of the checkout have the packages' names.
-            command=(self.python, "-P", "-m", name.replace("-", "_")),
+            command=(self.python, "-P", "-m", *gate, name.replace("-", "_")),
             environment={**defaults, **self._inherited(name), **decided},
             probe=HttpProbe(url),
             needs=needs,
             address=url,
+            has_gate=bool(needs),
         )
 
     def runner(self) -> Unit:
