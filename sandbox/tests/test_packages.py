@@ -216,6 +216,15 @@ async def test_older_release_is_taken_instead_of_a_new_one(
     assert (exact.status_code, exact.json()["rule"]) == (422, "too-new")
 
 
+async def test_index_without_dates_is_refused_with_what_an_operator_can_do(
+    service: httpx.AsyncClient, index: PackageIndex
+) -> None:
+    index.add("zebrafact", age=None)
+    answer = await _install(service, "zebrafact")
+    assert (answer.status_code, answer.json().get("rule")) == (422, "undated"), answer.text
+    assert "SANDBOX_PACKAGES_MIN_AGE_DAYS" in answer.json()["operator"]
+
+
 async def test_yanked_release_is_refused(
     service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
 ) -> None:
@@ -310,3 +319,19 @@ async def test_installed_package_is_imported_by_real_sessions(index: PackageInde
                 assert missing["error"]["type"] == "ModuleNotFoundError"
                 await _install(client, "giraffefact")
                 assert (await client.post("/execute", json=fresh)).json()["result"] == "'2.5'"
+
+
+async def test_package_of_the_configured_index_is_installed(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    """Over the network: whatever index this machine's own settings name."""
+    settings = service_settings(tmp_path, fake_runner.socket)
+    async with serving(create_app(settings)) as client:
+        answer = await _install(client, "six", version="1.17.0")
+        if answer.status_code == 502:
+            pytest.skip("no package index is reachable from here")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["installed"][0]["name"] == "six"
+        await client.post("/execute", json={"code": "6*7"})
+        path = Path(fake_runner.sessions[-1].package_path or "")
+        assert '__version__ = "1.17.0"' in (path / "six.py").read_text()

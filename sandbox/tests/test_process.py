@@ -66,28 +66,28 @@ async def test_process_serves_runs_and_packages_and_ends_on_sigterm(
     with package_index() as index:
         index.add("zebrafact")
         variables = {"PIP_INDEX_URL": index.url}
-          async with _service(tmp_path, fake_runner, **variables) as (process, client):
-                session_id = (await client.post("/sessions")).json()["session_id"]
-                body = {"code": "6*7", "session_id": session_id}
-                assert (await client.post("/execute", json=body)).json()["result"] == "42"
-                installed = await client.post("/packages", json={"package": "zebrafact"})
-                assert installed.status_code == 200, installed.text
-                process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(15):
-                    await process.wait()
-        async with asyncio.timeout(5):
-            while fake_runner.open_sessions:  # noqa: ASYNC110  # the other process's hang-up
-                await asyncio.sleep(0.01)
+        async with _service(tmp_path, fake_runner, **variables) as (process, client):
+            session_id = (await client.post("/sessions")).json()["session_id"]
+            body = {"code": "6*7", "session_id": session_id}
+            assert (await client.post("/execute", json=body)).json()["result"] == "42"
+            installed = await client.post("/packages", json={"package": "zebrafact"})
+            assert installed.status_code == 200, installed.text
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(15):
+                await process.wait()
+    async with asyncio.timeout(5):
+        while fake_runner.open_sessions:  # noqa: ASYNC110  # the other process's hang-up
+            await asyncio.sleep(0.01)
 
 
-    async def test_hang_up_during_an_install_kills_the_package_tool(
-        tmp_path: Path, fake_runner: FakeRunner
-    ) -> None:
-        silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
-        port = silent.getsockname()[1]
-        variables = {"SANDBOX_PACKAGES_INDEX_URL": f"http://127.0.0.1:{port}/simple"}
-        with silent:
-          async with _service(tmp_path, fake_runner, **variables) as (process, client):
+async def test_hang_up_during_an_install_kills_the_package_tool(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+    port = silent.getsockname()[1]
+    variables = {"SANDBOX_PACKAGES_INDEX_URL": f"http://127.0.0.1:{port}/simple"}
+    with silent:
+        async with _service(tmp_path, fake_runner, **variables) as (process, client):
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/packages", json={"package": "zebrafact"}, timeout=1.0)
             async with asyncio.timeout(10):

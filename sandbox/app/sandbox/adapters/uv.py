@@ -80,6 +80,8 @@ _UNREACHABLE: Final = (
     "could not connect",
     "network connectivity is disabled",
 )
+_UNDATED: Final = "missing an upload date"
+_CUT_SIGNS: Final = ("exclude-newer", _UNDATED)
 # Rule, uv's words for it, and ours; the first that fits is taken.
 _REFUSALS: Final = (
     ("hash", ("hash mismatch",), "A downloaded file is not what its hash says."),
@@ -205,10 +207,11 @@ class Uv:
         cutoff = datetime.now(UTC) - timedelta(days=self._options.min_age_days)
         is_aged = self._options.min_age_days > 0
         finished = await self._compile(*asked, exclude_newer=cutoff if is_aged else None)
-        if finished.code != 0 and is_aged and not _is_unreachable(finished.stderr):
+        if finished.code != 0 and any(sign in finished.stderr for sign in _CUT_SIGNS):
+            # The cut took something away; whether that was the reason shows without it.
             young = await self._compile(*asked, exclude_newer=None)
             if young.code == 0:
-                raise self._too_new(wish)
+                raise self._too_new(wish, is_undated=_UNDATED in finished.stderr)
             finished = young  # its words are about the package, not about the cut
         if finished.code != 0:
             raise explain_failure(wish, finished.stderr)
@@ -302,7 +305,14 @@ class Uv:
             stderr = "error: file too large"  # the kernel's word; uv had no time for one
         return _Finished(code, stdout, stderr)
 
-    def _too_new(self, wish: Wish) -> StackError:
+    def _too_new(self, wish: Wish, *, is_undated: bool) -> StackError:
+        if is_undated:
+            return refusal(
+                "undated",
+                wish.name,
+                "The index does not say when its files were published, so their age is unknown.",
+                operator="An operator who trusts it can set SANDBOX_PACKAGES_MIN_AGE_DAYS=0.",
+            )
         days = self._options.min_age_days
         return refusal(
             "too-new",

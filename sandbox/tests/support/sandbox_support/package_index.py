@@ -47,20 +47,22 @@ def wheel(
 class Release:
     filename: str
     content: bytes
-    age: timedelta = OLD
+    age: timedelta | None = OLD  # None: the index does not say when
     yanked: str | bool = False
     sha256: str | None = None
 
     def listing(self, base: str) -> dict[str, object]:
-        uploaded = datetime.now(UTC) - self.age
-        return {
+        listing: dict[str, object] = {
             "filename": self.filename,
             "url": f"{base}/files/{self.filename}",
             "hashes": {"sha256": self.sha256 or hashlib.sha256(self.content).hexdigest()},
-            "upload-time": uploaded.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "yanked": self.yanked,
             "size": len(self.content),
         }
+        if self.age is not None:
+            uploaded = datetime.now(UTC) - self.age
+            listing["upload-time"] = uploaded.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return listing
 
 
 @dataclass
