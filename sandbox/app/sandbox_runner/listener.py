@@ -36,6 +36,8 @@ from sandbox_runner.zygote import ZygoteConfig
 _BACKLOG: Final = 256
 _MAX_VISITORS: Final = 512
 _TICK_SECONDS: Final = 0.25
+# A session that is claimed should have the processor before the one that is to replace it.
+_REFILL_PAUSE_SECONDS: Final = 0.02
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _MAX_ZYGOTE_FAILURES: Final = 5
 _FAREWELL_SECONDS: Final = 6.0
@@ -113,7 +115,7 @@ class Listener:
         try:
             while not self._is_stopping:
                 self._tend()
-                for key, _ in self._selector.select(_TICK_SECONDS if self._is_busy() else 5.0):
+                for key, _ in self._selector.select(self._patience()):
                     if (
                         key.fileobj in self._selector.get_map()
                     ):  # an earlier event may have ended it
@@ -121,8 +123,13 @@ class Listener:
         finally:
             self._leave()
 
-    def _is_busy(self) -> bool:
-        return bool(self._visitors or self._arrivals or self._zygote is None)
+    def _patience(self) -> float:
+        """Return how long nothing is due, in seconds."""
+        left = self._spawn_after - time.monotonic()
+        if left > 0:
+            return left
+        is_busy = self._visitors or self._arrivals or self._zygote is None
+        return _TICK_SECONDS if is_busy else 20 * _TICK_SECONDS
 
     def _stop(self, number: int, _frame: Any) -> None:
         log.event("runner.stopping", signal=signal.Signals(number).name)
@@ -390,6 +397,8 @@ class Listener:
             connection = first.visitor.connection
             if self._seats.claim(first.limits, first.package_path, connection):
                 connection.close()
+                if self._seats.waiting:
+                    self._spawn_after = now + _REFILL_PAUSE_SECONDS
             elif now > first.expires:
                 first.visitor.say(Refused("full", "no session became ready in time"))
                 connection.close()

@@ -111,7 +111,8 @@ class Seats:
         """Give a ready seat to a client; say whether there was one."""
         for seat in [seat for seat in self._seats.values() if seat.is_ready]:
             try:
-                self._house.shrink(seat.slot, limits)
+                if limits != self._bounds:
+                    self._house.shrink(seat.slot, limits)
                 control.send(seat.line, Claim(limits, package_path), (client.fileno(),))
             except OSError as error:
                 log.event("session.lost", level="warning", session=seat.name, reason=repr(error))

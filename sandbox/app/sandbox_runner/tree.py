@@ -60,6 +60,8 @@ class ProcessTree:
         self._exit: Exit | None = None
         self._status = os.open(f"/proc/{root}/status", os.O_RDONLY | os.O_CLOEXEC)
         self.baseline_bytes = self.usage().memory_bytes
+        self.address_space_bytes = _number(_read(self._status), b"VmSize") << 10
+        self._mark_bytes = 0
 
     def freeze(self) -> None:
         """Stop every thread of the session."""
@@ -98,13 +100,13 @@ class ProcessTree:
         parts = [_usage(status_of(pid)) for pid in descendants(os.getpid())]
         return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
-    def peak_of_root_bytes(self) -> int:
-        """Return the most memory that the worker ever had resident, 0 if it has ended."""
-        return _number(_read(self._status), b"VmHWM") << 10
-
-    def address_space_bytes(self) -> int:
-        """Return the size of the worker's address space, 0 if it has ended."""
-        return _number(_read(self._status), b"VmSize") << 10
+    def latest_peak_bytes(self) -> int:
+        """Return the worker's peak since the last call: its highest mark, if it rose, or now."""
+        status = _read(self._status)
+        mark = _number(status, b"VmHWM") << 10
+        is_higher = mark > self._mark_bytes
+        self._mark_bytes = max(mark, self._mark_bytes)
+        return mark if is_higher else _number(status, b"VmRSS") << 10
 
     def _signal(self, number: int) -> None:
         try:

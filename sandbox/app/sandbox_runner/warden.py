@@ -57,6 +57,7 @@ class WardenConfig:
 
     landlock_abi: int
     allow_subprocesses: bool
+    bounds: SessionLimits
     packages_dir: str | None
     max_timeout_seconds: float
     shared_tasks: int
@@ -86,8 +87,14 @@ class Clock:
     """When a task is to end, and when next to look at what it uses (monotonic seconds)."""
 
     deadline: float
-    next_tick: float = 0.0
-    next_disk_tick: float = 0.0
+    next_tick: float
+    next_disk_tick: float
+
+    @classmethod
+    def until(cls, deadline: float) -> "Clock":
+        """Return a clock that has just been started."""
+        now = time.monotonic()
+        return cls(deadline, now + _TICK_SECONDS, now + _DISK_TICK_SECONDS)
 
     def seconds_to_wait(self) -> float:
         """Return how long nothing is due."""
@@ -115,10 +122,15 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
     tree = ProcessTree(half.pid, is_scoped=is_scoped, is_single=not config.allow_subprocesses)
     try:
         _await_worker(half.channel)
+        user_tasks = _tasks_of_user(os.getuid()) + config.shared_tasks
+        _limit(tree, config.bounds, user_tasks)
+        tree.freeze()
         control.send(line, WardenReady(os.getpid()))
         message, descriptors = control.receive(line)
         claim = Claim.from_json(message)
         connection = socket.socket(fileno=descriptors[0])
+        if claim.limits != config.bounds:
+            _limit(tree, claim.limits, user_tasks)
         session = Session(order, config, claim.limits, tree, half, connection, line)
         session.serve(claim.package_path)
     except (EOFError, PeerGone):
@@ -150,6 +162,18 @@ def _await_worker(channel: socket.socket) -> None:
     if channel.recv(link.MESSAGE_BYTES) != worker.READY:
         raise EOFError("the worker could not be set up")
     channel.setblocking(False)
+
+
+def _limit(tree: ProcessTree, limits: SessionLimits, user_tasks: int) -> None:
+    """Set the limits that the kernel keeps for the worker; they can only be lowered."""
+    values = resource_limits(
+        limits, address_space_bytes=tree.address_space_bytes, user_processes=user_tasks
+    )
+    for name, value in values.items():
+        kind = getattr(resource, name)
+        _, hard = resource.prlimit(tree.root, kind)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(tree.root, kind, (bound, bound))
 
 
 class Session:
@@ -191,8 +215,6 @@ class Session:
 
     def serve(self, package_path: str | None) -> None:
         """Answer requests until the client closes, hangs up or the session is killed."""
-        self._limit()
-        self._tree.freeze()
         if package_path is not None and not self._use_packages(package_path):
             return
         self._say(Opened(session=self._order.session))
@@ -288,7 +310,6 @@ class Session:
         """Let the worker do one task; it is frozen before and, if it lives, after."""
         if self._tree.exit_of_root() is not None:
             return Ending("crashed")  # it was killed while it was frozen
-        peak_before = self._tree.peak_of_root_bytes()
         self._peak_bytes = 0
         tag = link.new_tag()
         inbox = Inbox(tag)
@@ -308,15 +329,13 @@ class Session:
                 self._poll.unregister(self._channel)
         if ending.report is not None:
             self._tree.freeze()
-        peak_after = self._tree.peak_of_root_bytes()
-        if peak_after > peak_before:
-            self._peak_bytes = max(self._peak_bytes, peak_after)
+        self._peak_bytes = max(self._peak_bytes, self._tree.latest_peak_bytes())
         if ending.report is not None and self._over_disk():
             return Ending("killed", explanation=self._over_disk())
         return ending
 
     def _watch(self, inbox: "Inbox", outgoing: deque[bytes], deadline: float) -> Ending:
-        clock = Clock(deadline)
+        clock = Clock.until(deadline)
         while True:
             if ending := self._due(clock):
                 return ending
@@ -370,19 +389,6 @@ class Session:
         return None
 
     # ------------------------------------------------------------ limits
-
-    def _limit(self) -> None:
-        user_processes = _tasks_of_user(os.getuid())
-        values = resource_limits(
-            self._limits,
-            address_space_bytes=self._tree.address_space_bytes(),
-            user_processes=user_processes + self._config.shared_tasks,
-        )
-        for name, value in values.items():
-            kind = getattr(resource, name)
-            _, hard = resource.prlimit(self._tree.root, kind)
-            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(self._tree.root, kind, (bound, bound))
 
     def _over_limits(self) -> Ending | None:
         usage = self._tree.usage()

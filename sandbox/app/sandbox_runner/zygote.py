@@ -136,6 +136,7 @@ class Zygote:
         self._config = WardenConfig(
             landlock_abi=shield.landlock_abi,
             allow_subprocesses=settings.subprocesses,
+            bounds=settings.bounds,
             packages_dir=settings.packages_dir,
             max_timeout_seconds=settings.max_timeout_seconds,
             # A few threads in each other session; few, where a fork bomb would use them up.
