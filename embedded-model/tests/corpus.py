@@ -1,6 +1,6 @@
 """The corpus: loading, splitting, matching; used by the tests and the report."""
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 import re
@@ -64,7 +64,7 @@ def load_cases() -> Iterator[Case]:
 
 
 def answer(case: Case) -> Reply:
-    return reply_to([_message(item) for item in case.messages], TOOLS, datetime.date.today())
+    return reply_to([_message(item) for item in case.messages], TOOLS, dt.date.today())
 
 
 def _message(item: Mapping[str, Any]) -> Message:
@@ -102,13 +102,15 @@ def _why_not(reply: Reply, expect: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _matches(call: NewCall, matcher: Mapping[str, Any]) -> bool:
+def _matches(call: NewCall, matcher: Mapping[str, Any]) -> bool:  # noqa: PLR0911  # one return a case
     if call.name != matcher["name"]:
         return False
     arguments = dict(call.arguments)
     if "time_matches" in matcher:
         time = str(arguments.pop("time", ""))
-        return bool(re.fullmatch(matcher["time_matches"], time)) and arguments == matcher["arguments"]
+        return (
+            bool(re.fullmatch(matcher["time_matches"], time)) and arguments == matcher["arguments"]
+        )
     if "arguments" in matcher:
         return arguments == matcher["arguments"]
     code = str(arguments.get("code"))
@@ -155,5 +157,7 @@ def figures(verdicts: Sequence[Verdict]) -> str:
         part = [item for item in verdicts if kind in {item.case.kind, "all"}]
         exact = sum(item.reason is None for item in part)
         wrong = sum(item.is_wrong_call for item in part)
-        lines.append(f"{kind:<18}{exact:>7}{len(part):>5}{100 * exact / len(part):>8.1f}{wrong:>13}")
+        lines.append(
+            f"{kind:<18}{exact:>7}{len(part):>5}{100 * exact / len(part):>8.1f}{wrong:>13}"
+        )
     return "\n".join(lines)

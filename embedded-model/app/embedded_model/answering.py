@@ -1,6 +1,6 @@
 """From tool results to one or two plain sentences; nothing is said that no result says."""
 
-import datetime
+import datetime as dt
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,22 @@ from embedded_model.intents import (
 )
 
 _ERROR_START = re.compile(
-    r"^\s*(?:error\b|failed\b|failure\b|traceback \(most recent call last\)|tool error|cannot |could not |can't |unknown (?:tool|time ?zone)|refused\b|the tool .* failed)",
+    r"^\s*(?:error\b|failed\b|failure\b|traceback \(most recent call last\)"
+    r"|tool error|cannot |could not |can't |unknown (?:tool|time ?zone)"
+    r"|refused\b|the tool .* failed)",
     re.IGNORECASE,
 )
 _TRACEBACK = "Traceback (most recent call last)"
-_EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Iteration)?)(?:: (?P<message>.*))?$")
+_EXCEPTION = re.compile(
+    r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning"
+    r"|Iteration)?)(?:: (?P<message>.*))?$"
+)
 _RESULT = re.compile(r"^Result: (?P<value>.*)\Z", re.DOTALL | re.MULTILINE)
 _MOMENT = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)[ T](?P<clock>\d\d:\d\d)")
-_PACKAGE_LINE = re.compile(r"^[-*•\s]*(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?:==|\s|@|:|\()\s*v?(?P<version>\d[\w.+!]*)\)?", re.MULTILINE)
+_PACKAGE_LINE = re.compile(
+    r"^[-*•\s]*(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?:==|\s|@|:|\()\s*v?(?P<version>\d[\w.+!]*)\)?",
+    re.MULTILINE,
+)
 _MAX_INLINE = 200
 
 
@@ -60,9 +68,12 @@ def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
         or fields.get("is_error") is True
         or fields.get("isError") is True
         or bool(error)
-        or (isinstance(fields.get("status"), str) and fields["status"] in {"error", "timeout", "memory", "killed", "crashed"})
+        or (
+            isinstance(fields.get("status"), str)
+            and fields["status"] in {"error", "timeout", "memory", "killed", "crashed"}
+        )
         or (isinstance(fields.get("status"), int) and fields["status"] >= 400 and "title" in fields)  # noqa: PLR2004  # a problem document
-    )  # fmt: skip
+    )
     if failed:
         return ToolAnswer(_error_text(fields, raw), fields, is_error=True)
     for name in ("text", "output", "stdout", "content"):
@@ -71,7 +82,9 @@ def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
             text = value.strip("\n")
             shown = fields.get("result")
             has_result = name == "stdout" and isinstance(shown, str)
-            return ToolAnswer(f"{text}\nResult: {shown}" if has_result else text, fields, _looks_failed(text))
+            return ToolAnswer(
+                f"{text}\nResult: {shown}" if has_result else text, fields, _looks_failed(text)
+            )
     if isinstance(fields.get("result"), str):
         return ToolAnswer(f"Result: {fields['result']}", fields, is_error=False)
     is_empty_run = "stdout" in fields
@@ -88,13 +101,19 @@ def _error_text(fields: Mapping[str, Any], raw: str) -> str:
         for name in ("traceback", "message", "detail"):
             if isinstance(error.get(name), str) and error[name].strip():
                 return str(error[name]).strip()
-    for value in (error, fields.get("detail"), fields.get("text"), fields.get("output"), fields.get("message")):
+    for value in (
+        error,
+        fields.get("detail"),
+        fields.get("text"),
+        fields.get("output"),
+        fields.get("message"),
+    ):
         if isinstance(value, str) and value.strip():
             return value.strip()
     return raw
 
 
-def sentence_for(action: Action | None, name: str, content: str) -> str:
+def sentence_for(action: Action | None, name: str, content: str) -> str:  # noqa: C901, PLR0911  # one return a case
     """Return what to say about one call's result.
 
     Parameters
@@ -188,7 +207,8 @@ def _raised(what: str, text: str, action: Action | None) -> str:
     sentence = f"{what}{where} with {_inline(last.strip())}."
     missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", last)
     if missing:
-        sentence += f" The package {missing[1].split('.')[0]} is not installed; say “install {missing[1].split('.')[0]}” to add it."
+        sentence += f" The package {missing[1].split('.')[0]} is not installed; say "
+        f"'install {missing[1].split('.')[0]}' to add it."
     printed = before.strip("\n")
     return f"{sentence} Before that it printed:\n{block(printed)}" if printed.strip() else sentence
 
@@ -204,7 +224,7 @@ def _time(action: TellTime, answer: ToolAnswer) -> str:
         return f"{where} is {text}."
     shown = re.sub(r"\s*\([^)]*/[^)]*\)$", "", text) if action.place else text
     if action.wants == "day":
-        weekday = datetime.date.fromisoformat(moment["date"]).strftime("%A")
+        weekday = dt.date.fromisoformat(moment["date"]).strftime("%A")
         return f"{where} is {weekday}, {shown}."
     return f"{where} is {shown}."
 
@@ -217,7 +237,7 @@ def difference_sentence(answers: Sequence[tuple[TellTime, str]]) -> str | None:
         found = _MOMENT.search(answer.text)
         if answer.is_error or found is None:
             return None
-        moments.append((action, datetime.datetime.fromisoformat(f"{found['date']}T{found['clock']}")))
+        moments.append((action, dt.datetime.fromisoformat(f"{found['date']}T{found['clock']}")))
     (first, start), (second, end) = moments
     # The two calls may fall on both sides of a minute; zones differ by quarters of an hour.
     quarters = round((end - start).total_seconds() / 900)
@@ -327,7 +347,7 @@ def _is_there(name: str, packages: Mapping[str, str], text: str) -> str:
             return f"Yes, {own} {version} is installed."
     if not packages and re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE):
         return f"Yes, {name} is installed."
-    return f"No, {name} is not installed; say “install {name}” to add it."
+    return f"No, {name} is not installed; say 'install {name}' to add it."
 
 
 def _folded(name: str) -> str:

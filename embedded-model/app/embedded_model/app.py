@@ -1,6 +1,6 @@
 """The composition root of the embedded model."""
 
-import datetime
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,9 +13,9 @@ from embedded_model.settings import EmbeddedModelSettings
 from embedded_model.wiring import Clock, Wiring
 
 
-def utc_now() -> datetime.datetime:
+def utc_now() -> dt.datetime:
     """Return the time now, in UTC."""
-    return datetime.datetime.now(datetime.UTC)
+    return dt.datetime.now(dt.UTC)
 
 
 def create_app(settings: EmbeddedModelSettings, *, clock: Clock = utc_now) -> Service:

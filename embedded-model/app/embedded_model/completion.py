@@ -1,6 +1,6 @@
 """From a chat request to a completion: the decision of the one route that matters."""
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Completion:
     usage: Usage
 
 
-def complete(request: ChatRequest, today: datetime.date, stamp: Stamp) -> Completion:
+def complete(request: ChatRequest, today: dt.date, stamp: Stamp) -> Completion:
     """Answer a request."""
     messages = [_message(message) for message in request.messages]
     wish = Wish(
@@ -117,9 +117,7 @@ def _limited(
 
 def _call(call: NewCall, stamp: Stamp) -> ToolCall:
     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
-    return ToolCall(
-        id=stamp.call_id(), function=FunctionCall(name=call.name, arguments=arguments)
-    )
+    return ToolCall(id=stamp.call_id(), function=FunctionCall(name=call.name, arguments=arguments))
 
 
 def _stopped(text: str, stop: str | tuple[str, ...] | None) -> str:
@@ -130,7 +128,9 @@ def _stopped(text: str, stop: str | tuple[str, ...] | None) -> str:
 
 def _completion_tokens(text: str | None, calls: tuple[ToolCall, ...]) -> int:
     return tokens.count(text or "") + sum(
-        _TOKENS_PER_MESSAGE + tokens.count(call.function.name or "") + tokens.count(call.function.arguments)
+        _TOKENS_PER_MESSAGE
+        + tokens.count(call.function.name or "")
+        + tokens.count(call.function.arguments)
         for call in calls
     )
 
@@ -162,9 +162,7 @@ def chunks(completion: Completion, stamp: Stamp, *, include_usage: bool) -> Iter
 
     def chunk(delta: Delta, reason: FinishReason | None = None) -> ChatChunk:
         choice = ChunkChoice(delta=delta, finish_reason=reason)
-        return ChatChunk(
-            id=stamp.id, created=stamp.created, model=stamp.model, choices=(choice,)
-        )
+        return ChatChunk(id=stamp.id, created=stamp.created, model=stamp.model, choices=(choice,))
 
     yield chunk(Delta(role="assistant", content="" if not completion.calls else None))
     for piece in tokens.pieces(completion.text or ""):

@@ -1,6 +1,6 @@
 """The decision: from a transcript and the tools on offer to a text or to tool calls."""
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Wish:
 
 
 def reply_to(
-    messages: Sequence[Message], tools: Toolset, today: datetime.date, wish: Wish | None = None
+    messages: Sequence[Message], tools: Toolset, today: dt.date, wish: Wish | None = None
 ) -> Reply:
     """Answer a transcript.
 
@@ -80,7 +80,7 @@ def reply_to(
     return Reply(_text(intents, plans, turn.results))
 
 
-def _read(turn: Turn, today: datetime.date) -> tuple[Intent, ...]:
+def _read(turn: Turn, today: dt.date) -> tuple[Intent, ...]:
     context = Context()
     for text in turn.earlier[-_MAX_EARLIER:]:
         if not is_task(text):
@@ -168,8 +168,14 @@ def _remark(step: Intent | Impossible, *, is_alone: bool) -> str:
         case Refuse(sentence) | AskBack(question=sentence):
             return sentence
         case (
-            TellTime() | ConvertTime() | RunCode() | Calculate() | Draw() | Install()
-            | ListPackages() | ShowStatus()
+            TellTime()
+            | ConvertTime()
+            | RunCode()
+            | Calculate()
+            | Draw()
+            | Install()
+            | ListPackages()
+            | ShowStatus()
         ):
             return ""
         case never:

@@ -100,7 +100,7 @@ def python_text(formula: Formula, dialect: Dialect = "math") -> str:
     return _render(formula, dialect)[0]
 
 
-def _render(formula: Formula, dialect: Dialect) -> tuple[str, int]:
+def _render(formula: Formula, dialect: Dialect) -> tuple[str, int]:  # noqa: PLR0911  # one return a case
     match formula:
         case Number(text):
             return text, _ATOM

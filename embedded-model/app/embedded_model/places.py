@@ -60,6 +60,12 @@ def _countries() -> Iterator[tuple[str, Place | VaguePlace]]:
             yield fold(name), VaguePlace(name)
 
 
+@cache
+def country_names() -> frozenset[str]:
+    """Return the folded names of all countries."""
+    return frozenset(name for name, _ in _countries())
+
+
 def _zone_names() -> Iterator[tuple[str, Place]]:
     for zone in sorted(available_timezones()):
         if zone in _ODD_ZONES or zone.startswith(("posix/", "right/")):
@@ -148,11 +154,9 @@ def guess_place(text: str) -> Place | VaguePlace | None:
         return None
     best = near[min(near)]
     zones = {place.zone for place in best if isinstance(place, Place)}
-    return sorted(best, key=str)[0] if len(zones) == 1 else None
+    return min(best, key=str) if len(zones) == 1 else None
 
 
 def count_cities() -> int:
     """Return how many cities are known beside the bare names of zones."""
-    return sum(
-        isinstance(place, Place) and place.kind == "city" for place in gazetteer().values()
-    )
+    return sum(isinstance(place, Place) and place.kind == "city" for place in gazetteer().values())

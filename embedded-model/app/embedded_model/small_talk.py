@@ -11,17 +11,16 @@ OUT_OF_SCOPE = (
     f"To talk to a real one, start the stack with: `{SWITCH_COMMAND}`"
 )
 PARTLY_OUT_OF_SCOPE = (
-    "The rest needs a real language model, which I am not; to switch to one: "
-    f"`{SWITCH_COMMAND}`"
+    f"The rest needs a real language model, which I am not; to switch to one: `{SWITCH_COMMAND}`"
 )
 ABILITIES = (
     "I can tell the time here, in a city or a time zone, convert times, run Python code, "
     "calculate, answer questions about dates, plot functions and data, and install or list "
-    "packages. Try: “what is 17*23?”, “time in Tokyo and London”, or paste some Python code."
+    "packages. Try: 'what is 17*23?', 'time in Tokyo and London', or paste some Python code."
 )
 
 
-def courtesy_answer(courtesy: Courtesy) -> str:
+def courtesy_answer(courtesy: Courtesy) -> str:  # noqa: PLR0911  # one return a case
     """Return the answer to small talk."""
     match courtesy:
         case "greeting":

@@ -8,14 +8,24 @@ import re
 
 _BEGINNING = "### task"
 _HISTORY = re.compile(r"<chat_history>(.*?)(?:</chat_history>|\Z)", re.DOTALL | re.IGNORECASE)
-_USER_LINE = re.compile(r"^\s*(?:USER|User|user|Human)\s*:\s*(.*?)(?=^\s*(?:ASSISTANT|Assistant|assistant|USER|User|user)\s*:|\Z)", re.DOTALL | re.MULTILINE)
+_USER_LINE = re.compile(
+    r"^\s*(?:USER|User|user|Human)\s*:\s*(.*?)(?=^\s*(?:ASSISTANT|Assistant"
+    r"|assistant|USER|User|user)\s*:|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
 _TOPICS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Code", re.compile(r"```|\bprint\s*\(|\brun\b|\bexecute\b|\bcode\b|\bimport \w")),
     ("Time", re.compile(r"\btime\b|\bclock\b|\bdate\b|\btoday\b|\btimezone\b", re.IGNORECASE)),
     ("Packages", re.compile(r"\binstall\b|\bpackages?\b|\bpip\b|\blibrary\b", re.IGNORECASE)),
     ("Plotting", re.compile(r"\bplot\b|\bgraph\b|\bchart\b", re.IGNORECASE)),
-    ("Mathematics", re.compile(r"\d\s*[-+*/×÷^%]\s*\d|\bsquare root\b|\bfactorial\b|\bplus\b|\btimes\b|\bpercent\b")),
-)  # fmt: skip
+    (
+        "Mathematics",
+        re.compile(
+            r"\d\s*[-+*/\u00d7\u00f7^%]\s*\d|\bsquare root\b|\bfactorial\b|\bplus\b|\btimes\b"
+            r"|\bpercent\b"
+        ),
+    ),
+)
 _SUGGESTIONS = {
     "Code": "Can you run the code again?",
     "Time": "What time is it in Tokyo?",

@@ -1,10 +1,10 @@
 """What the routes are given."""
 
-import datetime
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Clock = Callable[[], datetime.datetime]
+Clock = Callable[[], dt.datetime]
 
 
 @dataclass(frozen=True, slots=True)

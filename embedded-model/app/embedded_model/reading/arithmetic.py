@@ -158,7 +158,7 @@ class _Parser:
             else:
                 return value
 
-    def primary(self) -> Formula:
+    def primary(self) -> Formula:  # noqa: PLR0911  # one return a case
         self.take("word", "the")
         token = self.peek()
         if token is None:
@@ -269,7 +269,7 @@ _MULTIPLES = {"double": "2", "triple": "3"}
 _POWERS = {"square": "2", "cube": "3"}
 
 
-def _apply(name: str, operand: Formula) -> Formula:
+def _apply(name: str, operand: Formula) -> Formula:  # noqa: PLR0911  # one return a case
     if name in _FRACTIONS:
         return Binary("/", operand, Number(_FRACTIONS[name]))
     if name in _MULTIPLES:
@@ -329,7 +329,9 @@ def _implicit(text: str, variable: str | None) -> str:
 def _trimmed(tokens: Sequence[Token]) -> tuple[Token, ...]:
     """Drop what frames a sum: `=`, a full stop's rest, "the" in front."""
     kept = list(tokens)
-    while kept and kept[-1].kind == "word" and kept[-1].value in {"=", "?", "equals", "equal", "is"}:
+    while (
+        kept and kept[-1].kind == "word" and kept[-1].value in {"=", "?", "equals", "equal", "is"}
+    ):
         kept.pop()
     while kept and kept[0].kind == "word" and kept[0].value in {"=", "the"}:
         kept.pop(0)

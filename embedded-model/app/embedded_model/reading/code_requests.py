@@ -9,27 +9,53 @@ from embedded_model.wording import Word, text_of
 
 _MARK = re.compile(r"§(\d+)§")
 _RUN = re.compile(
-    r"\b(?:run|runs|running|execute|executes|executing|try|test|eval|evaluate|print|prints|printed|output|outputs|outputted|returns?|result|results|evaluates?|interpret|launch|start|do it"
-    r"|gives?|produce|produces|yields?|works?|working|happens?|compute|computes|value|display|displays|go|show)\b"
+    r"\b(?:run|runs|running|execute|executes|executing|try|test|eval"
+    r"|evaluate|print|prints|printed|output|outputs|outputted|returns?"
+    r"|result|results|evaluates?|interpret|launch|start|do it"
+    r"|gives?|produce|produces|yields?|works?|working|happens?|compute"
+    r"|computes|value|display|displays|go|show)\b"
 )
 _OTHER = re.compile(
-    r"\b(?:explain|explanation|refactor|rewrite|translate|review|fix|debug|improve|optimi[sz]e|document|comment|wrong|correct|mistake|bug|bugs|simplify|describe|understand"
-    r"|convert|summari[sz]e|analy[sz]e|clean up|port|why|format|lint|type hints?|docstring|test cases|unit tests?|complexity|better|faster|complete|finish|extend|modify|change|add a|how does)\b"
+    r"\b(?:explain|explanation|refactor|rewrite|translate|review|fix|debug"
+    r"|improve|optimi[sz]e|document|comment|wrong|correct|mistake|bug|bugs"
+    r"|simplify|describe|understand"
+    r"|convert|summari[sz]e|analy[sz]e|clean up|port|why|format|lint|type "
+    r"hints?|docstring|test cases|unit tests?|complexity|better|faster"
+    r"|complete|finish|extend|modify|change|add a|how does)\b"
 )
-_STRONG_RUN = re.compile(r"\b(?:run|execute|eval|evaluate|output|outputs|print|prints|what happens)\b")
+_STRONG_RUN = re.compile(
+    r"\b(?:run|execute|eval|evaluate|output|outputs|print|prints|what happens)\b"
+)
 _DOES = re.compile(r"^(?:what|what's) (?:does|do|would|will|is|are)\b.*\b(?:do|mean)$")
 _DEICTIC = re.compile(
-    r"^(?:(?:can you |could you |please |will you |i want to |let's |just )*(?:run|execute|try|test|eval|evaluate|interpret|do|start|launch)(?: both| all| all of)?"
-    r"(?: this| it| that| these| them| those| the| my| following| python| code| snippet| script| program| file| below| above| here| below code| again| both| for me| lines?| command| cell| block| now| function| , | :)*"
-    r"(?: (?:and|to|then) (?:show|tell|give|see|print|return|let|display)(?: me| us)?(?: know)?(?: what)?(?: the| its| it)?(?: output| result| results| outputs?| prints?| comes out| happens)?)?"
-    r"|(?:what|what's|whats)(?: is| does| would| will| do| are)?(?: be)?(?: the)? ?(?:output|outputs|result|results|value)?(?: of)?(?: this| it| that| the| my| following| code| snippet| script| program| python| below| above| function)* ?(?:print|prints|output|outputs|return|returns|give|evaluate to|produce|say|display)?(?: out)?"
-    r"|(?:tell|show|give|get|see)(?: me| us)? (?:what )?(?:the |its |it |this )?(?:outputs?|results?|prints?|code prints|value)(?: of (?:this|it|that|the code))?"
-    r"|(?:does|will|do|would) (?:this|it|that|the)(?: code| script| snippet| program)? (?:work|run)s?(?: fine| ok)?"
+    r"^(?:(?:can you |could you |please |will you |i want to |let's |just "
+    r")*(?:run|execute|try|test|eval|evaluate|interpret|do|start|launch)(?: "
+    r"both| all| all of)?"
+    r"(?: this| it| that| these| them| those| the| my| following| python| "
+    r"code| snippet| script| program| file| below| above| here| below code| "
+    r"again| both| for me| lines?| command| cell| block| now| function| , | "
+    r":)*"
+    r"(?: (?:and|to|then) (?:show|tell|give|see|print|return|let"
+    r"|display)(?: me| us)?(?: know)?(?: what)?(?: the| its| it)?(?: output"
+    r"| result| results| outputs?| prints?| comes out| happens)?)?"
+    r"|(?:what|what's|whats)(?: is| does| would| will| do| are)?(?: be)?(?: "
+    r"the)? ?(?:output|outputs|result|results|value)?(?: of)?(?: this| it| "
+    r"that| the| my| following| code| snippet| script| program| python| "
+    r"below| above| function)* ?(?:print|prints|output|outputs|return"
+    r"|returns|give|evaluate to|produce|say|display)?(?: out)?"
+    r"|(?:tell|show|give|get|see)(?: me| us)? (?:what )?(?:the |its |it "
+    r"|this )?(?:outputs?|results?|prints?|code prints|value)(?: of (?:this"
+    r"|it|that|the code))?"
+    r"|(?:does|will|do|would) (?:this|it|that|the)(?: code| script| snippet"
+    r"| program)? (?:work|run)s?(?: fine| ok)?"
     r"|what happens(?: here)?(?: when| if)?(?: i| you| we)?(?: run)?(?: this| it| the code| that)?"
     r"|is (?:this|it|that)(?: code)? (?:working|ok|valid))[ :,]*$"
 )
 _INTRO = re.compile(
-    r"^(?:(?:i have|i've got|i wrote|here is|here's|this is|look at|given|consider|take|for|with|see|using|use|both|and|below is|i made)\b.*|(?:this|the|my|following|python|code|snippet|it|script|here|below|above|please|:|,|both| )*)$"
+    r"^(?:(?:i have|i've got|i wrote|here is|here's|this is|look at|given"
+    r"|consider|take|for|with|see|using|use|both|and|below is|i made)\b.*"
+    r"|(?:this|the|my|following|python|code|snippet|it|script|here|below"
+    r"|above|please|:|,|both| )*)$"
 )
 
 
@@ -62,7 +88,7 @@ def read_code_clause(
     named = [codes[index] for index in marks_in(words)]
     if wants_other(prose):
         return (OutOfScope(),)
-    if _DOES.match(prose) and prose not in {"what does it do"} and not _STRONG_RUN.search(prose):
+    if _DOES.match(prose) and not _STRONG_RUN.search(prose):
         return _shall_i(named)
     if not prose or is_lead or _RUN.search(prose) or _is_evaluation(prose):
         return run_all(named)
@@ -70,10 +96,30 @@ def read_code_clause(
 
 
 def _is_evaluation(prose: str) -> bool:
-    """`what is `len("a")``: the code is the whole of what is asked."""
+    """Say whether the code is the whole of what is asked: "what is" before it."""
     return prose in {
-        "what is", "what's", "whats", "calculate", "please", "what are", "how much is", "use", "do", "now", "and", "then", "also", "both", "python", "code", "this", "this code", "the code", "ok", "here",
-    }  # fmt: skip
+        "what is",
+        "what's",
+        "whats",
+        "calculate",
+        "please",
+        "what are",
+        "how much is",
+        "use",
+        "do",
+        "now",
+        "and",
+        "then",
+        "also",
+        "both",
+        "python",
+        "code",
+        "this",
+        "this code",
+        "the code",
+        "ok",
+        "here",
+    }
 
 
 def _shall_i(codes: Sequence[Code]) -> tuple[Intent, ...]:

@@ -21,7 +21,9 @@ _FENCE = re.compile(
     r"|(?P<flat>```)(?P<flat_code>[^\n]+?)```",
     re.DOTALL,
 )
-_OPEN_FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<language>[\w+#-]*)[ \t]*\n(?P<code>.*)\Z", re.DOTALL)
+_OPEN_FENCE = re.compile(
+    r"(?:```|~~~)[ \t]*(?P<language>[\w+#-]*)[ \t]*\n(?P<code>.*)\Z", re.DOTALL
+)
 _BACKTICKS = re.compile(r"``([^`\n]+)``|`([^`\n]+)`")
 _STATEMENT = re.compile(
     r"^\s*(?:print\s*\(|import \w|from [\w.]+ import |def \w+\s*\(|class \w+.*:|for .+ in .+:"
@@ -30,19 +32,24 @@ _STATEMENT = re.compile(
 )
 # A header that says: the code follows.
 _HEADER = re.compile(
-    r"\b(?:run|execute|exec|eval|evaluate|try|test|code|python|script|snippet|this|it|following|prints?"
+    r"\b(?:run|execute|exec|eval|evaluate|try|test|code|python|script"
+    r"|snippet|this|it|following|prints?"
     r"|outputs?|return|do|interpret|process)\W*$",
     re.IGNORECASE,
 )
 _RUN_VERB = re.compile(
-    r"\b(?:run|execute|exceute|excute|exec|eval|evaluate|rnu|interpret|try|test)\b(?:\s+(?:this|the|my|following"
-    r"|python3?|py|code|snippet|script|command|program|line|also|it|statement|expression))*\s*:?\s+",
+    r"\b(?:run|execute|exceute|excute|exec|eval|evaluate|rnu|interpret|try"
+    r"|test)\b(?:\s+(?:this|the|my|following"
+    r"|python3?|py|code|snippet|script|command|program|line|also|it"
+    r"|statement|expression))*\s*:?\s+",
     re.IGNORECASE,
 )
 _MAX_INLINE = 4000
 _TAILS = re.compile(
-    r"\s(?=(?:and|then|prints?|outputs?|returns?|evaluates?|gives?|gets?|do|does|please|pls|for me|produce|yield"
-    r"|equals?|to|result|show|display|mean|is|what|after|before|also|thanks|now|again)\b)|[?.!,;]+(?=\s|$)|$",
+    r"\s(?=(?:and|then|prints?|outputs?|returns?|evaluates?|gives?|gets?|do"
+    r"|does|please|pls|for me|produce|yield"
+    r"|equals?|to|result|show|display|mean|is|what|after|before|also|thanks"
+    r"|now|again)\b)|[?.!,;]+(?=\s|$)|$",
     re.IGNORECASE,
 )
 
@@ -126,10 +133,16 @@ def _whole(text: str) -> str | None:
 def _looks_broken(text: str) -> bool:
     """Say whether a text was meant as code, though Python refuses it."""
     lines = [line for line in text.splitlines() if line.strip()]
-    begins = bool(re.match(r"(?:print\s*\(|import \w+ |def \w+\(|for \w+ in |while |class \w+)", text))
+    begins = bool(
+        re.match(r"(?:print\s*\(|import \w+ |def \w+\(|for \w+ in |while |class \w+)", text)
+    )
     if len(lines) > 1:
         return begins and all(_STATEMENT.match(line) or line[0] in " \t)" for line in lines)
-    return text.startswith(("print(", "print (")) and text.count(" and what ") == 0 and not _splits(text)
+    return (
+        text.startswith(("print(", "print ("))
+        and text.count(" and what ") == 0
+        and not _splits(text)
+    )
 
 
 def _splits(text: str) -> bool:
@@ -206,7 +219,9 @@ def _starts(text: str) -> Iterator[int]:
 def _longest(text: str, start: int, *, accepts_bare: bool) -> tuple[int, int, str] | None:
     line_end = text.find("§", start)
     limit = len(text) if line_end < 0 else line_end
-    stops = [match.start() for match in _TAILS.finditer(text, start) if start < match.start() <= limit]
+    stops = [
+        match.start() for match in _TAILS.finditer(text, start) if start < match.start() <= limit
+    ]
     if limit not in stops and limit > start:
         stops.append(limit)
     for stop in sorted(stops, reverse=True):
@@ -280,8 +295,39 @@ def _has_loose_call(tree: ast.Module, text: str) -> bool:
 
 
 _PROSE_NAMES = frozenset(
-    "run execute exec eval evaluate test try code python script snippet please this it what who that which there"
-    " question task example note output input result calculate compute install here time".split()
+    [
+        "run",
+        "execute",
+        "exec",
+        "eval",
+        "evaluate",
+        "test",
+        "try",
+        "code",
+        "python",
+        "script",
+        "snippet",
+        "please",
+        "this",
+        "it",
+        "what",
+        "who",
+        "that",
+        "which",
+        "there",
+        "question",
+        "task",
+        "example",
+        "note",
+        "output",
+        "input",
+        "result",
+        "calculate",
+        "compute",
+        "install",
+        "here",
+        "time",
+    ]
 )
 
 

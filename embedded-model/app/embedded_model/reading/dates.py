@@ -1,16 +1,27 @@
 """Dates in words, and questions about them, answered by code with datetime."""
 
-import datetime
+import datetime as dt
 import re
 from dataclasses import dataclass
 
 from embedded_model.intents import Calculate
 from embedded_model.reading.numerals import ordinal, read_numeral
 
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
-_WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _MONTH = "(?:" + "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + r"|sept)\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _RELATIVE = r"today|now|tomorrow|yesterday|the day after tomorrow|the day before yesterday"
@@ -19,7 +30,10 @@ _FEASTS = {
     r"christmas day|christmas|xmas": (12, 25),
     r"boxing day": (12, 26),
     r"(?:the )?new year's eve|new years eve|(?:the )?end of (?:the|this) year|silvester": (12, 31),
-    r"(?:the )?new year's day|new years day|(?:the )?new year|new year's|new years|next year": (1, 1),
+    r"(?:the )?new year's day|new years day|(?:the )?new year|new year's|new years|next year": (
+        1,
+        1,
+    ),
     r"valentine's day|valentines day|valentine's|valentines": (2, 14),
     r"halloween": (10, 31),
     r"pi day": (3, 14),
@@ -35,7 +49,10 @@ DATE = (
     rf"|{_MONTH} (?:the )?{_DAY}(?:,? \d{{4}}\b)?|(?:next|this|coming) (?:{'|'.join(_WEEKDAYS)})"
     rf"|(?:{'|'.join(_WEEKDAYS)})|{_RELATIVE})"
 )
-_COUNT = r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+ty(?:[- ][a-z]+)?|(?:a|one|two) hundred)"
+_COUNT = (
+    r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven"
+    r"|twelve|[a-z]+ty(?:[- ][a-z]+)?|(?:a|one|two) hundred)"
+)
 _UNIT = r"(?:day|week|fortnight|month|year|hour|minute|second|weekday|business day)s?"
 _SPAN = rf"(?P<count>{_COUNT}) (?P<unit>{_UNIT})"
 
@@ -73,8 +90,8 @@ def _title(text: str) -> str:
 
 
 def _weekday(text: str) -> DateTerm | None:
-    name = text.split()[-1]
-    if name not in _WEEKDAYS or text.split()[0] not in {name, "next", "this", "coming"}:
+    name = text.rsplit(maxsplit=1)[-1]
+    if name not in _WEEKDAYS or text.split(maxsplit=1)[0] not in {name, "next", "this", "coming"}:
         return None
     number = _WEEKDAYS.index(name)
     python = f"date.today() + timedelta(days=({number} - date.today().weekday() - 1) % 7 + 1)"
@@ -113,38 +130,78 @@ def _month(word: str) -> int | None:
 
 def _fixed(year: int, month: int, day: int) -> DateTerm | None:
     try:
-        label = datetime.date(year, month, day).isoformat()
+        label = dt.date(year, month, day).isoformat()
     except ValueError:
         return None
     return DateTerm(f"date({year}, {month}, {day})", label)
 
 
 # --- questions
-_HOW_MANY = r"(?:(?:how many |number of |the number of |count (?:the )?)?(?P<unit>days?|weeks?|months?|years?|hours?|sleeps)|how (?P<long>long|far))"
-_IS = r"(?:are there |is there |is it |there are |do we have |do i have |are |is |away |left |remain |remaining |have passed |passed |has it been |until )*"
+_HOW_MANY = (
+    r"(?:(?:how many |number of |the number of |count (?:the "
+    r")?)?(?P<unit>days?|weeks?|months?|years?|hours?|sleeps)|how "
+    r"(?P<long>long|far))"
+)
+_IS = (
+    r"(?:are there |is there |is it |there are |do we have |do i have |are "
+    r"|is |away |left |remain |remaining |have passed |passed |has it been "
+    r"|until )*"
+)
 _PATTERNS = tuple(
     (name, re.compile(pattern))
     for name, pattern in {
-        "between": rf"{_HOW_MANY} {_IS}(?:lie |pass )?(?:between|from) (?P<first>{DATE}) (?:and|to|till|until) (?P<second>{DATE})",
-        "until": rf"{_HOW_MANY} {_IS}(?:until|till|til|to|before)? ?(?:it's |it is )?(?P<date>{DATE})",
-        "since": rf"{_HOW_MANY} {_IS}(?:since|from|after) (?P<date>{DATE})(?: until today| to today| until now)?",
-        "weekday": rf"(?:what|which|on what|on which)? ?(?:day of the week|weekday|week day|day|dow) (?:of the week )?(?:is|was|will be|will|does|did|falls|fell|it was on|for|of|on|is on|was on)? ?(?:it )?(?:on )?(?P<date>{DATE})(?: be| fall on| fall| on)?",
-        "weekday_of": rf"(?:on )?(?:what|which) (?:day of the week|weekday|day) (?:does|did|is|was|will) (?P<date>{DATE}) (?:fall|fall on|on|be)",
-        "offset": rf"(?:(?:what|which) )?(?:(?:is |was |will be |s )?(?:the )?(?:date|day)(?: of the week)? (?:is it |was it |will it be |is |was |will be |it is |be )?)?(?:in )?{_SPAN} (?P<way>from|after|before|later than|earlier than|prior to|past) (?P<date>{DATE})",
-        "from_now": rf"(?:(?:what|which) )?(?:(?:is |was |will be )?(?:the )?(?:date|day)(?: of the week)? (?:is it |was it |will it be |is |was |will be |it is |be )?)?(?P<in>in )?{_SPAN}(?P<way> ago| back| earlier| from now| later| hence| ahead| time| from today)?",
-        "clock": rf"(?:what |which )?(?:the )?time (?:will it be |would it be |is it |was it |will be |be )?(?P<in>in )?{_SPAN}(?P<way> ago| from now| later| hence)?(?: be)?",
-        "unix": r"(?:the )?(?:current |present )?(?:unix|epoch|posix)(?: epoch)?(?: time ?stamp| time| timestamp)?(?: is it)?(?: now| right now)?",
+        "between": rf"{_HOW_MANY} {_IS}(?:lie |pass )?(?:between|from) (?P<first>{DATE}) "
+        rf"(?:and|to|till|until) (?P<second>{DATE})",
+        "until": rf"{_HOW_MANY} {_IS}(?:until|till|til|to|before)? ?(?:it's |it is "
+        rf")?(?P<date>{DATE})",
+        "since": rf"{_HOW_MANY} {_IS}(?:since|from|after) (?P<date>{DATE})(?: until today"
+        r"| to today| until now)?",
+        "weekday": r"(?:what|which|on what|on which)? ?(?:day of the week|weekday|week day"
+        r"|day|dow) (?:of the week )?(?:is|was|will be|will|does|did|falls|fell"
+        r"|it was on|for|of|on|is on|was on)? ?(?:it )?(?:on "
+        rf")?(?P<date>{DATE})(?: be| fall on| fall| on)?",
+        "weekday_of": r"(?:on )?(?:what|which) (?:day of the week|weekday|day) (?:does|did|is"
+        rf"|was|will) (?P<date>{DATE}) (?:fall|fall on|on|be)",
+        "offset": r"(?:(?:what|which) )?(?:(?:is |was |will be |s )?(?:the )?(?:date"
+        r"|day)(?: of the week)? (?:is it |was it |will it be |is |was |will be "
+        rf"|it is |be )?)?(?:in )?{_SPAN} (?P<way>from|after|before|later than"
+        rf"|earlier than|prior to|past) (?P<date>{DATE})",
+        "from_now": r"(?:(?:what|which) )?(?:(?:is |was |will be )?(?:the )?(?:date|day)(?: "
+        r"of the week)? (?:is it |was it |will it be |is |was |will be |it is "
+        rf"|be )?)?(?P<in>in )?{_SPAN}(?P<way> ago| back| earlier| from now| "
+        r"later| hence| ahead| time| from today)?",
+        "clock": r"(?:what |which )?(?:the )?time (?:will it be |would it be |is it |was "
+        rf"it |will be |be )?(?P<in>in )?{_SPAN}(?P<way> ago| from now| later| "
+        r"hence)?(?: be)?",
+        "unix": r"(?:the )?(?:current |present )?(?:unix|epoch|posix)(?: epoch)?(?: "
+        r"time ?stamp| time| timestamp)?(?: is it)?(?: now| right now)?",
         "add": rf"(?:add|adding) {_SPAN} to (?P<date>{DATE})",
-        "subtract": rf"(?:subtract|take|remove|subtracting|take away) {_SPAN} (?:from|off) (?P<date>{DATE})",
+        "subtract": rf"(?:subtract|take|remove|subtracting|take away) {_SPAN} (?:from|off) "
+        rf"(?P<date>{DATE})",
         "sum": rf"(?:(?:the )?date )?(?P<date>{DATE}) (?P<sign>plus|minus|\+|-) {_SPAN}",
         "leap": r"(?:is|was|will)?(?: the)? ?(?:year )?(?P<year>\d{1,4}) (?:be )?(?:a )?leap ?year",
-        "month": rf"(?:how many |number of )?days (?:are there |are |does |has |there are )?(?:in |has )?(?P<month>{_MONTH})(?: (?:of )?(?P<year>\d{{4}}))?(?: have)?",
-        "year": r"(?:how many |number of )?days (?:are there |are |does |has |there are )?(?:in )?(?:the year )?(?P<year>\d{4})(?: have)?",
-        "week": r"(?:what |which |the )?(?:calendar |iso )?week(?: number| of the year| no)?(?: is it| are we in| is this| is today| is it today| is it now)?(?: today| now| this week)?",
-        "day_of_year": r"(?:what |which )?day (?:number|of the year)(?: is it| is today| is it today| today)*",
-        "date": r"(?:the |what )?(?:date|day|day of the week|weekday)?(?: of the week)?(?: is it| was it| will it be)? ?(?:is|was|will be|of|on|for)? ?(?P<date>(?:the day after )?tomorrow(?:'s)?|(?:the day before )?yesterday(?:'s)?|next \w+day|this \w+day)(?: date| day| be| is it)?",
-        "age": rf"(?:how old|what age) (?:is|am|are|would be|will be|would) (?:someone|somebody|a person|i|you|we|one|a man|a woman|he|she|they|it|who was|who is|that|be|a|person|if|was|were|is|am|who|they're) ?.*?born (?:on |in )?(?P<date>{DATE})(?: today| now)?",
-        "units": rf"(?:how many )?(?P<small>seconds?|minutes?|hours?|days?|weeks?|months?) (?:are there |are |does |has |there are |make |is )?(?:in|make|per) (?P<count>{_COUNT}) (?P<big>minute|hour|day|week|year|leap year|month|decade|century)s?(?: have)?",
+        "month": r"(?:how many |number of )?days (?:are there |are |does |has |there are "
+        rf")?(?:in |has )?(?P<month>{_MONTH})(?: (?:of )?(?P<year>\d{{4}}))?(?: "
+        r"have)?",
+        "year": r"(?:how many |number of )?days (?:are there |are |does |has |there are "
+        r")?(?:in )?(?:the year )?(?P<year>\d{4})(?: have)?",
+        "week": r"(?:what |which |the )?(?:calendar |iso )?week(?: number| of the year| "
+        r"no)?(?: is it| are we in| is this| is today| is it today| is it "
+        r"now)?(?: today| now| this week)?",
+        "day_of_year": r"(?:what |which )?day (?:number|of the year)(?: is it| is today| is it "
+        r"today| today)*",
+        "date": r"(?:the |what )?(?:date|day|day of the week|weekday)?(?: of the "
+        r"week)?(?: is it| was it| will it be)? ?(?:is|was|will be|of|on|for)? "
+        r"?(?P<date>(?:the day after )?tomorrow(?:'s)?|(?:the day before "
+        r")?yesterday(?:'s)?|next \w+day|this \w+day)(?: date| day| be| is it)?",
+        "age": r"(?:how old|what age) (?:is|am|are|would be|will be|would) (?:someone"
+        r"|somebody|a person|i|you|we|one|a man|a woman|he|she|they|it|who was"
+        r"|who is|that|be|a|person|if|was|were|is|am|who|they're) ?.*?born "
+        rf"(?:on |in )?(?P<date>{DATE})(?: today| now)?",
+        "units": r"(?:how many )?(?P<small>seconds?|minutes?|hours?|days?|weeks?"
+        r"|months?) (?:are there |are |does |has |there are |make |is )?(?:in"
+        rf"|make|per) (?P<count>{_COUNT}) (?P<big>minute|hour|day|week|year|leap "
+        r"year|month|decade|century)s?(?: have)?",
     }.items()
 )
 _IMPORT = "from datetime import date, timedelta\n"
@@ -167,7 +224,11 @@ def read_date_question(text: str) -> Calculate | None:
     """Read a question about dates that takes the whole text."""
     text = re.sub(r" (?=[,.?!]( |$))", "", text).strip(" .?!,")
     text = re.sub(r"^(?:the )?(?:what's|what is|what was|what will be) (?:the )?", "", text)
-    text = re.sub(r"^(?:can you )?(?:tell me |calculate |compute |find |give me |show me )+(?:the )?", "", text)
+    text = re.sub(
+        r"^(?:can you )?(?:tell me |calculate |compute |find |give me |show me )+(?:the )?",
+        "",
+        text,
+    )
     for name, pattern in _PATTERNS:
         match = pattern.fullmatch(text)
         if match is not None:
@@ -390,7 +451,9 @@ def _units(groups: Groups, _: str) -> Calculate | None:
     noun = big if count == 1 else ("centuries" if big == "century" else big + "s")
     label = f"The number of {small}s in {count} {noun}"
     if small == "month" and big in {"year", "decade", "century"}:
-        return Calculate(f"print({count} * {12 * {'year': 1, 'decade': 10, 'century': 100}[big]})", label)
+        return Calculate(
+            f"print({count} * {12 * {'year': 1, 'decade': 10, 'century': 100}[big]})", label
+        )
     if small not in _SECONDS or big not in _SECONDS or _SECONDS[big] <= _SECONDS[small]:
         return None
     quotient, rest = divmod(_SECONDS[big], _SECONDS[small])
@@ -400,7 +463,8 @@ def _units(groups: Groups, _: str) -> Calculate | None:
 
 _ANSWERS = {
     "between": _between, "until": _until, "since": _since, "weekday": _weekday_question,
-    "weekday_of": _weekday_question, "offset": _offset, "from_now": _from_now, "clock": _clock, "unix": _unix, "add": _add,
+    "weekday_of": _weekday_question, "offset": _offset, "from_now": _from_now,
+    "clock": _clock, "unix": _unix, "add": _add,
     "subtract": _subtract, "sum": _sum, "leap": _leap, "month": _month_length,
     "year": _year_length, "week": _week, "day_of_year": _day_of_year, "date": _date, "age": _age,
     "units": _units,

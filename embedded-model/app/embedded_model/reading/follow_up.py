@@ -30,23 +30,114 @@ from embedded_model.reading.timing import places_in, tell_place
 from embedded_model.wording import Word, text_of, words_of
 
 _YES = frozenset(
-    "yes|y|yeah|yep|yup|sure|ok|okay|please|yes please|sure thing|do it|do that|go ahead|please do|of course|go|yes do it|yes go ahead|ok do it|run it|install it|yes install it|yes run it|please run it|ok run it|yes i do|right|correct|absolutely|definitely|why not|fine|go for it|yes , please|yes , do it|yes , run it|yes , install it|alright|sounds good|affirmative".split("|")
-)  # fmt: skip
-_NO = frozenset("no|nope|n|nah|no thanks|no thank you|don't|do not|never mind|nevermind|not now|cancel|stop|no , thanks|please don't|no need|rather not|no don't".split("|"))
+    [
+        "yes",
+        "y",
+        "yeah",
+        "yep",
+        "yup",
+        "sure",
+        "ok",
+        "okay",
+        "please",
+        "yes please",
+        "sure thing",
+        "do it",
+        "do that",
+        "go ahead",
+        "please do",
+        "of course",
+        "go",
+        "yes do it",
+        "yes go ahead",
+        "ok do it",
+        "run it",
+        "install it",
+        "yes install it",
+        "yes run it",
+        "please run it",
+        "ok run it",
+        "yes i do",
+        "right",
+        "correct",
+        "absolutely",
+        "definitely",
+        "why not",
+        "fine",
+        "go for it",
+        "yes , please",
+        "yes , do it",
+        "yes , run it",
+        "yes , install it",
+        "alright",
+        "sounds good",
+        "affirmative",
+    ]
+)
+_NO = frozenset(
+    [
+        "no",
+        "nope",
+        "n",
+        "nah",
+        "no thanks",
+        "no thank you",
+        "don't",
+        "do not",
+        "never mind",
+        "nevermind",
+        "not now",
+        "cancel",
+        "stop",
+        "no , thanks",
+        "please don't",
+        "no need",
+        "rather not",
+        "no don't",
+    ]
+)
 _REPEAT = re.compile(
-    r"^(?:(?:run|do|execute|repeat|try|say|show|tell|print|give|calculate|compute|check|rerun|re-run|redo|plot|draw)(?: me| us)?)?"
-    r"(?: ?(?:it|that|this|them|everything|the same|same|the same thing|same thing|the last one|the last thing|the last command|the (?:last |same |previous )?(?:code|script|snippet|calculation|command|request)|my (?:last |same |previous )?(?:code|script|snippet)|that code|this code|what you did|the time|last|previous))*"
+    r"^(?:(?:run|do|execute|repeat|try|say|show|tell|print|give|calculate"
+    r"|compute|check|rerun|re-run|redo|plot|draw)(?: me| us)?)?"
+    r"(?: ?(?:it|that|this|them|everything|the same|same|the same thing"
+    r"|same thing|the last one|the last thing|the last command|the (?:last "
+    r"|same |previous )?(?:code|script|snippet|calculation|command|request)"
+    r"|my (?:last |same |previous )?(?:code|script|snippet)|that code|this "
+    r"code|what you did|the time|last|previous))*"
     r"(?: ?(?:once|one|again|over|more|time|once again|another time|a second time|please|twice))*$"
 )
-_REPEAT_SIGN = re.compile(r"\b(?:again|repeat|rerun|re-run|redo|once more|one more time|another time|same thing|a second time|last command|do the same|over)\b")
-_DEICTIC_RUN = re.compile(r"^(?:run|execute|try|test)(?: it| that| this| the code| my code| the script| the snippet| the above| that code| this code)(?: now| then| please)*$")
+_REPEAT_SIGN = re.compile(
+    r"\b(?:again|repeat|rerun|re-run|redo|once more|one more time|another "
+    r"time|same thing|a second time|last command|do the same|over)\b"
+)
+_DEICTIC_RUN = re.compile(
+    r"^(?:run|execute|try|test)(?: it| that| this| the code| my code| the "
+    r"script| the snippet| the above| that code| this code)(?: now| then| "
+    r"please)*$"
+)
 _LEAD = re.compile(
-    r"^(?:(?:and|now|then|also|so|ok|but|or|what about|what if|what is it|how about|what's with|with|same|the same|do the same|do it|do that|do this|do|try|try it|try that|use|for|again|same thing|the same thing|it|that|this|change it to|change that to|make it|make that|instead|rather|just|plus|calculate|compute|tell me|give me|show me|what is|what's|is|run it|run that|repeat|repeat it|rerun|plot|draw|if it was|if it were|when it is)\b[ ,]*)+"
+    r"^(?:(?:and|now|then|also|so|ok|but|or|what about|what if|what is it"
+    r"|how about|what's with|with|same|the same|do the same|do it|do that"
+    r"|do this|do|try|try it|try that|use|for|again|same thing|the same "
+    r"thing|it|that|this|change it to|change that to|make it|make that"
+    r"|instead|rather|just|plus|calculate|compute|tell me|give me|show me"
+    r"|what is|what's|is|run it|run that|repeat|repeat it|rerun|plot|draw"
+    r"|if it was|if it were|when it is)\b[ ,]*)+"
 )
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?!\w*[-:/]\d)(?:\s?(?:%|percent))?")
-_INSTEAD = re.compile(r"^(?:with |use |try |using )?(?P<new>\S+) (?:instead of|rather than) (?P<old>\S+)$|^(?:change|replace|swap) (?:the )?(?P<old2>\S+) (?:to|by|with|for|into) (?P<new2>\S+)$")
-_VALUE = re.compile(r"^(?P<of>of |for |to |by |until |at |x ?= ?)?(?:the )?(?:number )?(?P<value>-?\d[\d,]*(?:\.\d+)?)(?P<percent> ?(?:%|percent))?(?: instead| then| too| as well)?$")
-_ASSIGN = re.compile(r"^(?P<name>[a-z_]\w*) ?(?:=|as|is|to|being|equal to|set to|equals) ?(?P<value>\S+)$")
+_INSTEAD = re.compile(
+    r"^(?:with |use |try |using )?(?P<new>\S+) (?:instead of|rather than) "
+    r"(?P<old>\S+)$|^(?:change|replace|swap) (?:the )?(?P<old2>\S+) (?:to"
+    r"|by|with|for|into) (?P<new2>\S+)$"
+)
+_VALUE = re.compile(
+    r"^(?P<of>of |for |to |by |until |at |x ?= ?)?(?:the )?(?:number "
+    r")?(?P<value>-?\d[\d,]*(?:\.\d+)?)(?P<percent> ?(?:%|percent))?(?: "
+    r"instead| then| too| as well)?$"
+)
+_ASSIGN = re.compile(
+    r"^(?P<name>[a-z_]\w*) ?(?:=|as|is|to|being|equal to|set to|equals) ?(?P<value>\S+)$"
+)
 _MAX_WORDS = 12
 Reread = Callable[[str], tuple[Intent, ...]]
 
@@ -74,7 +165,9 @@ def _reply(text: str, context: Context) -> tuple[Intent, ...]:
 
 
 def _again(text: str, context: Context) -> tuple[Intent, ...]:
-    text = re.sub(r"^(?:and |now |ok |please |can you |could you )+", "", text).removesuffix(" please")
+    text = re.sub(r"^(?:and |now |ok |please |can you |could you )+", "", text).removesuffix(
+        " please"
+    )
     if not _REPEAT_SIGN.search(text) or not _REPEAT.match(text):
         return ()
     if re.search(r"\b(?:code|script|snippet)\b", text) and context.code is not None:
@@ -87,18 +180,36 @@ def _again(text: str, context: Context) -> tuple[Intent, ...]:
 def _deictic(text: str, context: Context) -> tuple[Intent, ...]:
     if _DEICTIC_RUN.match(text) and context.code is not None:
         return (context.code,)
-    match = re.match(r"^(?:please |ok |then |so |yes |yes , )*(?:pip )?(?:install|add|get) (?:it|that|this|them|those|both)(?: then| please| now| too)*$", text)
+    match = re.match(
+        r"^(?:please |ok |then |so |yes |yes , )*(?:pip )?(?:install|add|get) "
+        r"(?:it|that|this|them|those|both)(?: then| please| now| too)*$",
+        text,
+    )
     last = context.last
     if match and last is not None:
-        asked = [name for intent in last.intents if isinstance(intent, ListPackages) for name in intent.asked]
+        asked = [
+            name
+            for intent in last.intents
+            if isinstance(intent, ListPackages)
+            for name in intent.asked
+        ]
         return tuple(Install(name) for name in asked)
     return ()
 
 
 # --- the result of the last sum goes on
-_OPERATOR_LED = re.compile(r"^(?:times|multiplied|divided|plus|minus|to the|squared|cubed|mod|modulo|\+|-|\*|/|\^|\*\*|raised|over)\b|^[-+*/^%]")
-_ON_THAT = re.compile(r"\b(?:that|it|this|the result|the answer|the total|that number|the last result|the previous result|result|ans)\b")
-_BARE_VERB = re.compile(r"^(?P<verb>add|subtract|take away|multiply by|divide by|multiply it by|divide it by|raise to) (?P<rest>.+)$")
+_OPERATOR_LED = re.compile(
+    r"^(?:times|multiplied|divided|plus|minus|to the|squared|cubed|mod"
+    r"|modulo|\+|-|\*|/|\^|\*\*|raised|over)\b|^[-+*/^%]"
+)
+_ON_THAT = re.compile(
+    r"\b(?:that|it|this|the result|the answer|the total|that number|the "
+    r"last result|the previous result|result|ans)\b"
+)
+_BARE_VERB = re.compile(
+    r"^(?P<verb>add|subtract|take away|multiply by|divide by|multiply it by"
+    r"|divide it by|raise to) (?P<rest>.+)$"
+)
 
 
 def _continued(text: str, context: Context) -> tuple[Intent, ...]:
@@ -107,7 +218,12 @@ def _continued(text: str, context: Context) -> tuple[Intent, ...]:
     formula = sums[-1].formula if sums else None
     if formula is None:
         return ()
-    text = re.sub(r"^(?:and|now|then|also|ok|so|what is|what's|what about|how about|calculate|take|what|but|please|next|and then)\s+(?=\S)", "", text)
+    text = re.sub(
+        r"^(?:and|now|then|also|ok|so|what is|what's|what about|how about"
+        r"|calculate|take|what|but|please|next|and then)\s+(?=\S)",
+        "",
+        text,
+    )
     text = re.sub(r"^(?:and|now|then|also|what is|what's)\s+(?=\S)", "", text)
     for sentence in _sentences(tidy(text)):
         found = formula_of(sentence, variable="that")
@@ -170,7 +286,51 @@ def _awaited_place(text: str, words: Sequence[Word], context: Context) -> tuple[
 
 
 _PLACE_FILLERS = frozenset(
-    "and in what about how now also for then the same over at or ok , ? . ! to there what's is it as well too please with at time do tell me show current right again but so , & if".split()
+    [
+        "and",
+        "in",
+        "what",
+        "about",
+        "how",
+        "now",
+        "also",
+        "for",
+        "then",
+        "the",
+        "same",
+        "over",
+        "at",
+        "or",
+        "ok",
+        ",",
+        "?",
+        ".",
+        "!",
+        "to",
+        "there",
+        "what's",
+        "is",
+        "it",
+        "as",
+        "well",
+        "too",
+        "please",
+        "with",
+        "at",
+        "time",
+        "do",
+        "tell",
+        "me",
+        "show",
+        "current",
+        "right",
+        "again",
+        "but",
+        "so",
+        ",",
+        "&",
+        "if",
+    ]
 )
 
 
@@ -187,7 +347,15 @@ def _elsewhere(words: Sequence[Word], last: TellTime | ConvertTime) -> tuple[Int
         if guess is not None:
             return (_moved(last, tell_place(guess)),)
         is_name = name[:1].isupper() or any(word.text == "in" for word in rest)
-        return (AskBack(f"I do not know the place “{name}”. Which larger city or time zone do you mean?"),) if is_name else ()
+        return (
+            (
+                AskBack(
+                    f"I do not know the place '{name}'. Which larger city or time zone do you mean?"
+                ),
+            )
+            if is_name
+            else ()
+        )
     if left or not found:
         return ()
     return tuple(_moved(last, tell_place(item.place)) for item in found)
@@ -213,7 +381,12 @@ def _other_sum(last: Done, fragment: str, *, is_led: bool) -> tuple[Intent, ...]
 
 
 def _reread_sum(text: str) -> tuple[Intent, ...]:
-    text = re.sub(r"^(?:(?:what|how much|how many)(?: is|'s| are)?|what's|calculate|compute|tell me|evaluate|please|and|is|give me|show me) (?=.)", "", text)
+    text = re.sub(
+        r"^(?:(?:what|how much|how many)(?: is|'s| are)?|what's|calculate"
+        r"|compute|tell me|evaluate|please|and|is|give me|show me) (?=.)",
+        "",
+        text,
+    )
     found = read_date_question(text) or read_sum(text) or read_date_question("how many " + text)
     if found is None:
         found = read_sum(re.sub(r"^(?:what is|what's|the)\s+", "", text))
@@ -225,9 +398,13 @@ def _variants(source: str, fragment: str, *, is_led: bool) -> list[str]:
     if match := _INSTEAD.match(fragment):
         old, new = match["old"] or match["old2"], match["new"] or match["new2"]
         return [re.sub(rf"(?<![\w.]){re.escape(old)}(?![\w.])", new, source)]
-    date = re.fullmatch(rf"(?:until |till |to |since |in |on |for |between |from |about )?({DATE})", fragment)
+    date = re.fullmatch(
+        rf"(?:until |till |to |since |in |on |for |between |from |about )?({DATE})", fragment
+    )
     if date is not None:
-        return [re.sub(DATE, date[1], source, count=1)] if len(re.findall(DATE, source)) == 1 else []
+        return (
+            [re.sub(DATE, date[1], source, count=1)] if len(re.findall(DATE, source)) == 1 else []
+        )
     value = _VALUE.match(fragment)
     if value is None or not (is_led or value["of"]):
         return []
@@ -241,7 +418,9 @@ def _with_number(source: str, value: re.Match[str]) -> list[str]:
         percents = [match for match in numbers if re.search(r"%|percent", match[0])]
         return [_spliced(source, percents[0], f"{number}%")] if len(percents) == 1 else []
     plain = [match for match in numbers if not re.search(r"%|percent", match[0])]
-    if value["of"] == "of " and (after := [m for m in plain if source[: m.start()].endswith("of ")]):
+    if value["of"] == "of " and (
+        after := [m for m in plain if source[: m.start()].endswith("of ")]
+    ):
         return [_spliced(source, after[-1], number)]
     if len(plain) == 1:
         return [_spliced(source, plain[0], number)]
@@ -266,7 +445,9 @@ def _other_code(last: RunCode, fragment: str, *, is_led: bool) -> tuple[Intent, 
     fragment = _digitised(fragment)
     if match := _ASSIGN.match(fragment):
         pattern = rf"(?m)^(\s*{re.escape(match['name'])}\s*=\s*)(\S+)\s*$"
-        changed, count = re.subn(pattern, rf"\g<1>{match['value']}", last.code, count=1, flags=re.IGNORECASE)
+        changed, count = re.subn(
+            pattern, rf"\g<1>{match['value']}", last.code, count=1, flags=re.IGNORECASE
+        )
         return (RunCode(changed),) if count else ()
     if match := _INSTEAD.match(fragment):
         old, new = match["old"] or match["old2"], match["new"] or match["new2"]
@@ -277,13 +458,17 @@ def _other_code(last: RunCode, fragment: str, *, is_led: bool) -> tuple[Intent, 
         return ()
     place = _number_to_change(last.code)
     if place is None:
-        return (AskBack("Which number in the code shall I replace? Say for instance: 20 instead of 10."),)
+        return (
+            AskBack(
+                "Which number in the code shall I replace? Say for instance: 20 instead of 10."
+            ),
+        )
     start, stop = place
     return (RunCode(last.code[:start] + value["value"] + last.code[stop:]),)
 
 
 def _number_to_change(code: str) -> tuple[int, int] | None:
-    """Find the number that "now with 20" means: the only one, a range's end, the only assignment."""
+    """Find what "now with 20" replaces: the only number, a range's end, the only assignment."""
     starts = [0]
     for line in code.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -296,9 +481,18 @@ def _number_to_change(code: str) -> tuple[int, int] | None:
         for token in tokens
         if token.type == tokenize.NUMBER
     ]
-    ranged = [span for span in numbers if re.search(r"range\([^()]*$", code[: span[0]]) and code[span[1] :].lstrip().startswith(")")]
+    ranged = [
+        span
+        for span in numbers
+        if re.search(r"range\([^()]*$", code[: span[0]])
+        and code[span[1] :].lstrip().startswith(")")
+    ]
     assigned = [span for span in numbers if re.search(r"(?m)^\w+\s*=\s*$", code[: span[0]][-60:])]
-    argument = [span for span in numbers if re.search(r"\w\($", code[: span[0]]) and code[span[1] :].startswith(")")]
+    argument = [
+        span
+        for span in numbers
+        if re.search(r"\w\($", code[: span[0]]) and code[span[1] :].startswith(")")
+    ]
     for candidates in (numbers, ranged, assigned, argument):
         if len(candidates) == 1:
             return candidates[0]
@@ -331,6 +525,3 @@ def _other_package(fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
         return ()
     known = lexicon.words("packages")
     return found if all(name.package in known or name.version for name in names) else ()
-
-
-

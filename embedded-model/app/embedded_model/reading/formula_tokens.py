@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 from embedded_model import lexicon
@@ -12,7 +13,8 @@ from embedded_model.reading.numerals import hyphen_parts, ordinal, read_numeral,
 TokenKind = Literal["number", "infix", "postfix", "prefix", "list", "bracket", "constant", "word"]
 
 _LEXEME = re.compile(
-    r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?:st|nd|rd|th)?(?![a-z]*\.\d)"
+    r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)"
+    r"|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?:st|nd|rd|th)?(?![a-z]*\.\d)"
     r"|\.\d+)"
     r"|(?P<word>[a-zπ]+[a-z0-9'-]*)"
     r"|(?P<sign>\*\*|//|[-+*/^%!()=,√|\[\]{}$€£])"
@@ -87,7 +89,7 @@ def _tokens(lexemes: Sequence[str], variable: str | None) -> list[Token]:
     return found
 
 
-def _next_token(rest: Sequence[str], before: Token | None) -> tuple[Token, int]:
+def _next_token(rest: Sequence[str], before: Token | None) -> tuple[Token, int]:  # noqa: PLR0911  # one return a case
     word = rest[0]
     if word[0].isdigit() or word[0] == ".":
         return _digits(rest)
@@ -162,8 +164,10 @@ def _sign(word: str) -> tuple[Token, int]:
 def _without_units(tokens: Sequence[Token]) -> tuple[Token, ...]:
     units = {
         token.value
-        for before, token in zip(tokens, tokens[1:], strict=False)
-        if before.kind == "number" and token.kind == "word" and token.value in lexicon.words("units")
+        for before, token in pairwise(tokens)
+        if before.kind == "number"
+        and token.kind == "word"
+        and token.value in lexicon.words("units")
     }
     if len({unit.rstrip("s") for unit in units}) != 1:
         return tuple(tokens)

@@ -9,24 +9,87 @@ from embedded_model import lexicon
 from embedded_model.intents import AskBack, Install, Intent, ListPackages, Refuse
 from embedded_model.wording import Word, raw_of, text_of
 
-_NOUNS = frozenset({"package", "packages", "library", "libraries", "module", "modules", "dependency", "dependencies"})
+_NOUNS = frozenset(
+    {
+        "package",
+        "packages",
+        "library",
+        "libraries",
+        "module",
+        "modules",
+        "dependency",
+        "dependencies",
+    }
+)
 _STRONG = re.compile(
     r"^(?:(?:use )?(?:!|\$ ?)?(?:(?:python3? -m |py -m |uv )?pip install|sudo pip install)"
     r"|(?:download and |get and |fetch and )?(?:install|reinstall|upgrade|pip)|install(?:ing)?)\b"
 )
 _WEAK = re.compile(
-    r"^(?:add|update|get|fetch|download|set up|setup|need|require|want|use|import|have|give|bring in|pull in|make available"
-    r"|(?:i|we) (?:also )?(?:need|require|want|will need)|make sure (?:that )?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
+    r"^(?:add|update|get|fetch|download|set up|setup|need|require|want|use"
+    r"|import|have|give|bring in|pull in|make available"
+    r"|(?:i|we) (?:also )?(?:need|require|want|will need)|make sure (?:that "
+    r")?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
 )
 _ARTICLES = frozenset(
-    "the a an some latest newest current most recent stable new version of python python's pypi called named these following both : -u -U --upgrade"
-    " me us my also please pip all your third-party named this package packages library libraries module modules dependency"
-    " dependencies".split()
+    [
+        "the",
+        "a",
+        "an",
+        "some",
+        "latest",
+        "newest",
+        "current",
+        "most",
+        "recent",
+        "stable",
+        "new",
+        "version",
+        "of",
+        "python",
+        "python's",
+        "pypi",
+        "called",
+        "named",
+        "these",
+        "following",
+        "both",
+        ":",
+        "-u",
+        "-U",
+        "--upgrade",
+        "me",
+        "us",
+        "my",
+        "also",
+        "please",
+        "pip",
+        "all",
+        "your",
+        "third-party",
+        "named",
+        "this",
+        "package",
+        "packages",
+        "library",
+        "libraries",
+        "module",
+        "modules",
+        "dependency",
+        "dependencies",
+    ]
 )
 _TRAILERS = re.compile(
-    r"(?:\s*(?:\b(?:package|packages|library|libraries|modules?|dependency|dependencies|please|for me|for us|now|here|too|as well|also|to (?:the )?(?:sandbox|environment|system|python)"
-    r"|into (?:the )?(?:sandbox|environment)|in (?:the )?(?:sandbox|environment|python)|for python|from pypi|(?:with|via|using|through) pip"
-    r"|(?:in |with )?(?:the |its )?(?:latest|newest) (?:version|release)|latest|is installed|are installed|installed|is available|is there|available|so i can use (?:it|them)|thanks|thank you|again)|[.!?:,;\"']))+\s*$",
+    r"(?:\s*(?:\b(?:package|packages|library|libraries|modules?|dependency"
+    r"|dependencies|please|for me|for us|now|here|too|as well|also|to "
+    r"(?:the )?(?:sandbox|environment|system|python)"
+    r"|into (?:the )?(?:sandbox|environment)|in (?:the )?(?:sandbox"
+    r"|environment|python)|for python|from pypi|(?:with|via|using|through) "
+    r"pip"
+    r"|(?:in |with )?(?:the |its )?(?:latest|newest) (?:version|release)"
+    r"|latest|is installed|are installed|installed|is available|is there"
+    r"|available|so i can use (?:it|them)|thanks|thank you|again)"
+    r"|[.!?:,;\"']))+\s*$",
     re.IGNORECASE,
 )
 _NAME = re.compile(
@@ -35,17 +98,172 @@ _NAME = re.compile(
 )
 _VERSION = re.compile(r"v?(?P<version>\d+(?:\.\d+)*(?:[a-z]+\d*)?(?:\.?(?:post|dev)\d+)?)")
 _PLAIN = frozenset(
-    "it this that them these those one something anything everything stuff things thing package packages library libraries module"
-    " modules python pip code help time you me us more software program app apps application tool tools on in for to from with"
-    " my your the a an and or as is are be of at by if so how what when where why who i we please not no do new file files"
-    " latest version coffee tea".split()
+    [
+        "it",
+        "this",
+        "that",
+        "them",
+        "these",
+        "those",
+        "one",
+        "something",
+        "anything",
+        "everything",
+        "stuff",
+        "things",
+        "thing",
+        "package",
+        "packages",
+        "library",
+        "libraries",
+        "module",
+        "modules",
+        "python",
+        "pip",
+        "code",
+        "help",
+        "time",
+        "you",
+        "me",
+        "us",
+        "more",
+        "software",
+        "program",
+        "app",
+        "apps",
+        "application",
+        "tool",
+        "tools",
+        "on",
+        "in",
+        "for",
+        "to",
+        "from",
+        "with",
+        "my",
+        "your",
+        "the",
+        "a",
+        "an",
+        "and",
+        "or",
+        "as",
+        "is",
+        "are",
+        "be",
+        "of",
+        "at",
+        "by",
+        "if",
+        "so",
+        "how",
+        "what",
+        "when",
+        "where",
+        "why",
+        "who",
+        "i",
+        "we",
+        "please",
+        "not",
+        "no",
+        "do",
+        "new",
+        "file",
+        "files",
+        "latest",
+        "version",
+        "coffee",
+        "tea",
+    ]
 )
 _UNINSTALL = re.compile(r"^(?:pip )?(?:uninstall|remove|delete|get rid of|deinstall|drop)\b")
 _LIST_WORDS = frozenset(
-    "list show what which are is the all installed available package packages library libraries module modules python pip freeze do you have we i"
-    " got me of your my can use import see in here currently there now already every get display print give a tell names name present exist with"
-    " versions their ? . ! , : and to that current right sandbox environment everything access for us ready come comes included preinstalled"
-    " pre-installed default loaded been has need third-party dependencies know".split()
+    [
+        "list",
+        "show",
+        "what",
+        "which",
+        "are",
+        "is",
+        "the",
+        "all",
+        "installed",
+        "available",
+        "package",
+        "packages",
+        "library",
+        "libraries",
+        "module",
+        "modules",
+        "python",
+        "pip",
+        "freeze",
+        "do",
+        "you",
+        "have",
+        "we",
+        "i",
+        "got",
+        "me",
+        "of",
+        "your",
+        "my",
+        "can",
+        "use",
+        "import",
+        "see",
+        "in",
+        "here",
+        "currently",
+        "there",
+        "now",
+        "already",
+        "every",
+        "get",
+        "display",
+        "print",
+        "give",
+        "a",
+        "tell",
+        "names",
+        "name",
+        "present",
+        "exist",
+        "with",
+        "versions",
+        "their",
+        "?",
+        ".",
+        "!",
+        ",",
+        ":",
+        "and",
+        "to",
+        "that",
+        "current",
+        "right",
+        "sandbox",
+        "environment",
+        "everything",
+        "access",
+        "for",
+        "us",
+        "ready",
+        "come",
+        "comes",
+        "included",
+        "preinstalled",
+        "pre-installed",
+        "default",
+        "loaded",
+        "been",
+        "has",
+        "need",
+        "third-party",
+        "dependencies",
+        "know",
+    ]
 )
 
 
@@ -90,23 +308,57 @@ def _is_about_packages(words: Sequence[Word]) -> bool:
 
 
 def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
-    if re.fullmatch(r"pip3? (?:list|freeze|show)|conda list|(?:my |installed |your |the |all |python )*(?:packages|libraries|modules)", text):
+    if re.fullmatch(
+        r"pip3? (?:list|freeze|show)|conda list|(?:my |installed |your |the "
+        r"|all |python )*(?:packages|libraries|modules)",
+        text,
+    ):
         return (ListPackages(),)
     bag = {word.text for word in words}
-    if bag <= _LIST_WORDS and bag & _NOUNS and bag & {
-        "list", "show", "what", "which", "have", "installed", "available", "see", "display", "print", "get", "give", "tell", "import",
-    }:  # fmt: skip
+    if (
+        bag <= _LIST_WORDS
+        and bag & _NOUNS
+        and bag
+        & {
+            "list",
+            "show",
+            "what",
+            "which",
+            "have",
+            "installed",
+            "available",
+            "see",
+            "display",
+            "print",
+            "get",
+            "give",
+            "tell",
+            "import",
+        }
+    ):
         return (ListPackages(),)
-    if re.fullmatch(r"(?:what|which|what's) (?:is |are |all is )?(?:currently |already )?(?:pip )?installed(?: here| now| in (?:the )?(?:sandbox|python|environment))?", text):
+    if re.fullmatch(
+        r"(?:what|which|what's) (?:is |are |all is )?(?:currently |already "
+        r")?(?:pip )?installed(?: here| now| in (?:the )?(?:sandbox|python"
+        r"|environment))?",
+        text,
+    ):
         return (ListPackages(),)
     return _asked(words, text)
 
 
 _ASKED = re.compile(
-    r"^(?:(?:is|are|check (?:if|whether)|if|whether|see if|do you know if|know if) (?P<a>.+?) (?:is |are )?(?:already |currently |now )?(?:installed|available|there|present)(?: already| here| yet| now)?"
-    r"|(?:do|have|does) (?:you|we|i|the sandbox|it) (?:already |currently )?(?:have|got|has) (?P<b>.+?)(?: already)?(?: installed| available)?(?: already| here| yet)?"
-    r"|(?:which|what)(?: is the)? version of (?P<c>.+?)(?: is| are| do)?(?: (?:you|we|i) have)?(?: (?:currently |already )?(?:installed|available|there|this|it))?"
-    r"|(?:which|what) (?P<d>[\w.-]+) version(?: is| are| do)?(?: (?:you|we|i) have)?(?: (?:installed|available|there|this|it))?"
+    r"^(?:(?:is|are|check (?:if|whether)|if|whether|see if|do you know if"
+    r"|know if) (?P<a>.+?) (?:is |are )?(?:already |currently |now "
+    r")?(?:installed|available|there|present)(?: already| here| yet| now)?"
+    r"|(?:do|have|does) (?:you|we|i|the sandbox|it) (?:already |currently "
+    r")?(?:have|got|has) (?P<b>.+?)(?: already)?(?: installed| "
+    r"available)?(?: already| here| yet)?"
+    r"|(?:which|what)(?: is the)? version of (?P<c>.+?)(?: is| are| do)?(?: "
+    r"(?:you|we|i) have)?(?: (?:currently |already )?(?:installed|available"
+    r"|there|this|it))?"
+    r"|(?:which|what) (?P<d>[\w.-]+) version(?: is| are| do)?(?: (?:you|we"
+    r"|i) have)?(?: (?:installed|available|there|this|it))?"
     r"|can (?:i|we|you) (?:use|import) (?P<e>.+?)(?: here| already)?)$"
 )
 
@@ -127,7 +379,7 @@ def _asked(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
     return (ListPackages(names),)
 
 
-def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
+def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: PLR0911  # one return a case
     strong = _STRONG.match(text)
     if strong is not None:
         rest = words[len(strong[0].split()) :]
@@ -148,11 +400,15 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
     has_noun = any(word.text in _NOUNS for word in rest) or "installed" in text
     if has_noun or all(is_known(item.name) for item in items):
         return _installs(items)
-    if len(items) == 1 and len(_argument(rest).split()) == 1 and re.match(r"(?:i|we)? ?(?:need|want|require|get)", text):
+    if (
+        len(items) == 1
+        and len(_argument(rest).split()) == 1
+        and re.match(r"(?:i|we)? ?(?:need|want|require|get)", text)
+    ):
         name = items[0].name
         return (
             AskBack(
-                f"Do you want me to install the Python package “{name}”? Say yes, and I will.",
+                f"Do you want me to install the Python package '{name}'? Say yes, and I will.",
                 (Install(canonical(name)),),
             ),
         )
@@ -170,16 +426,14 @@ def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
 
 def _installs(items: Sequence[_Item]) -> tuple[Intent, ...]:
     if any(item.is_ranged for item in items):
-        return (
-            AskBack("I can install the newest version or an exact one. Which shall it be?"),
-        )
+        return (AskBack("I can install the newest version or an exact one. Which shall it be?"),)
     return tuple(Install(canonical(item.name), item.version) for item in items)
 
 
 def _argument(words: Sequence[Word]) -> str:
     """Return the part of a request that names packages, as typed."""
     words = list(words)
-    while words and (words[0].text in _ARTICLES or words[0].text in {"\"", "'"}):
+    while words and (words[0].text in _ARTICLES or words[0].text in {'"', "'"}):
         words = words[1:]
     text = raw_of(words)
     return _TRAILERS.sub("", text).strip(" \"'")
@@ -191,7 +445,9 @@ def _items(text: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
     text = re.sub(r"\s*(===?|>=|<=|~=)\s*", r"\1", text)
     for spoken, name in lexicon.pairs("package_aliases"):
         text = re.sub(rf"\b{re.escape(spoken)}\b(?![-\w])", name, text, flags=re.IGNORECASE)
-    parts = [part.strip() for part in re.split(r",|;|\band\b|&|\bplus\b|\balso\b|\bas well as\b", text)]
+    parts = [
+        part.strip() for part in re.split(r",|;|\band\b|&|\bplus\b|\balso\b|\bas well as\b", text)
+    ]
     items: list[_Item] = []
     for part in parts:
         found = _part(part, is_loose=is_loose) if part else ()
@@ -230,7 +486,16 @@ def _item(tokens: Sequence[str]) -> tuple[_Item | None, int]:
         return _Item(name, match["version"] if is_exact else None, is_ranged=not is_exact), 1
     following = [token.lower() for token in tokens[1:4]]
     skipped = 0
-    while following[skipped:] and following[skipped] in {"version", "ver", "in", "at", "with", "v", "release", "(version"}:
+    while following[skipped:] and following[skipped] in {
+        "version",
+        "ver",
+        "in",
+        "at",
+        "with",
+        "v",
+        "release",
+        "(version",
+    }:
         skipped += 1
     if following[skipped:]:
         version = _VERSION.fullmatch(following[skipped].rstrip(")"))

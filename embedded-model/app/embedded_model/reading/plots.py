@@ -12,16 +12,28 @@ _KIND = r"(?P<kind>line|bar|pie|scatter|histogram|column|function)"
 _NOUN = r"(?:plot|graph|chart|diagram|histogram|curve|drawing|sketch|line|picture|figure|image)"
 _BEGINNING = re.compile(
     rf"^(?:(?:make|create|generate|produce|show|give|build|do|render|paint)(?: me| us)? )?"
-    rf"(?:{_VERB} )?(?:me )?(?:a |an |the )?(?:simple |nice |quick )?(?:{_KIND} ?)?(?:{_NOUN} ?)?(?:(?:of|for|with|from|showing) )?"
+    rf"(?:{_VERB} )?(?:me )?(?:a |an |the )?(?:simple |nice |quick "
+    rf")?(?:{_KIND} ?)?(?:{_NOUN} ?)?(?:(?:of|for|with|from|showing) )?"
 )
-_ANCHOR = re.compile(rf"\b(?:{_VERB}|histogram|(?:bar|pie|line|scatter|column) (?:chart|plot|graph|diagram)|curve of)\b")
+_ANCHOR = re.compile(
+    rf"\b(?:{_VERB}|histogram|(?:bar|pie|line|scatter|column) (?:chart|plot"
+    r"|graph|diagram)|curve of)\b"
+)
 _BOUND = r"[-+]?(?:\d[\d.,]*(?: ?\*? ?(?:pi|π))?|pi|π|[a-z]+(?: (?:hundred|thousand|pi))?)"
 _RANGE = re.compile(
-    rf"(?<![a-z])(?:,? ?(?:(?:for|with|where|when|over|on|in|and) (?:x )?)?(?:in |is |=|going |goes |ranging |values |running )?(?:the )?(?:range |interval |domain )?(?:of )?)"
-    rf"(?:(?:from|between|in|over|on|=|for) ?(?:x ?= ?)?(?P<low>{_BOUND}) ?(?:to|and|until|till|up to|through|\.\.+|-|,) ?(?P<high>{_BOUND})"
-    rf"|[\[(](?P<low2>{_BOUND}) ?, ?(?P<high2>{_BOUND})[\])]|(?P<low3>[-\d.]+) ?\.\.+ ?(?P<high3>{_BOUND}))\s*$"
+    r"(?<![a-z])(?:,? ?(?:(?:for|with|where|when|over|on|in|and) (?:x "
+    r")?)?(?:in |is |=|going |goes |ranging |values |running )?(?:the "
+    r")?(?:range |interval |domain )?(?:of )?)"
+    rf"(?:(?:from|between|in|over|on|=|for) ?(?:x ?= ?)?(?P<low>{_BOUND}) "
+    rf"?(?:to|and|until|till|up to|through|\.\.+|-|,) ?(?P<high>{_BOUND})"
+    rf"|[\[(](?P<low2>{_BOUND}) ?, ?(?P<high2>{_BOUND})[\])]"
+    rf"|(?P<low3>[-\d.]+) ?\.\.+ ?(?P<high3>{_BOUND}))\s*$"
 )
-_PREFIX = re.compile(r"^(?:(?:the |a )?(?:function|curve|graph|values?|numbers?|data|points?|equation|line|expression|formula|plot)s? )?(?:of )?(?:(?:y|f ?\( ?x ?\)|g ?\( ?x ?\)) ?= ?)?(?:the )?")
+_PREFIX = re.compile(
+    r"^(?:(?:the |a )?(?:function|curve|graph|values?|numbers?|data|points?"
+    r"|equation|line|expression|formula|plot)s? )?(?:of )?(?:(?:y|f ?\( ?x "
+    r"?\)|g ?\( ?x ?\)) ?= ?)?(?:the )?"
+)
 _PAIR = re.compile(r"(?P<name>[^\W\d][\w ]*?) ?(?:=|:|is|->) ?(?P<value>-?\d+(?:\.\d+)?)%?")
 _POINT = re.compile(r"\( ?(-?\d+(?:\.\d+)?) ?, ?(-?\d+(?:\.\d+)?) ?\)")
 _MAX_POINTS = 500
@@ -36,7 +48,9 @@ def read_plot(text: str) -> Draw | AskBack | None:
     """Read a request for a plot; None when it is none."""
     text = re.sub(r" ([,.:?!])", r"\1", text).strip(" .?!")
     is_asked = re.match(
-        rf"(?:(?:make|create|generate|produce|show|give|build|do|render)(?: me| us)? )?(?:a |an |the )?(?:simple |nice |quick )?(?:{_VERB}|{_KIND}(?: (?:{_NOUN}|of))|{_NOUN} of)\b",
+        r"(?:(?:make|create|generate|produce|show|give|build|do|render)(?: me| "
+        rf"us)? )?(?:a |an |the )?(?:simple |nice |quick )?(?:{_VERB}|{_KIND}(?: "
+        rf"(?:{_NOUN}|of))|{_NOUN} of)\b",
         text,
     )
     if not is_asked:
@@ -44,7 +58,20 @@ def read_plot(text: str) -> Draw | AskBack | None:
     beginning = _BEGINNING.match(text)
     kind = (beginning and beginning["kind"]) or ("histogram" if "histogram" in text[:30] else "")
     rest = text[beginning.end() if beginning else 0 :].strip(" :,")
-    if rest in {"", "something", "anything", "it", "that", "this", "some data", "data", "me", "a function", "function", "stuff"}:
+    if rest in {
+        "",
+        "something",
+        "anything",
+        "it",
+        "that",
+        "this",
+        "some data",
+        "data",
+        "me",
+        "a function",
+        "function",
+        "stuff",
+    }:
         return AskBack(
             "What shall I plot? For instance: plot sin(x) from 0 to 10, or a bar chart of a=3, b=5."
         )
@@ -62,7 +89,9 @@ def _data(kind: str, rest: str) -> Draw | None:
         values = ", ".join(value for _, value in pairs)
         body = f"labels = [{names}]\nvalues = [{values}]\n"
         if kind == "pie":
-            return _drawing(body + 'plt.pie(values, labels=labels, autopct="%1.1f%%")', "a pie chart")
+            return _drawing(
+                body + 'plt.pie(values, labels=labels, autopct="%1.1f%%")', "a pie chart"
+            )
         call = "plot" if kind in {"line", "function"} else "bar"
         return _drawing(body + f"plt.{call}(labels, values)", f"a {kind or 'bar'} chart")
     return _series(kind, rest)
@@ -84,7 +113,9 @@ def _pairs(rest: str) -> list[tuple[str, str]]:
 
 
 def _series(kind: str, rest: str) -> Draw | None:
-    rest = re.sub(r"^(?:the |these |my )?(?:numbers?|values?|data|list|series|points?)?:? ?", "", rest)
+    rest = re.sub(
+        r"^(?:the |these |my )?(?:numbers?|values?|data|list|series|points?)?:? ?", "", rest
+    )
     pieces = re.split(r"[,;\s]+(?:and )?", rest.strip(" []()"))
     if len(pieces) < 2 or not all(re.fullmatch(r"-?\d+(?:\.\d+)?", piece) for piece in pieces):  # noqa: PLR2004  # a series
         return None
@@ -95,7 +126,9 @@ def _series(kind: str, rest: str) -> Draw | None:
         case "bar" | "column":
             return _drawing(values + "plt.bar(range(1, len(values) + 1), values)", "a bar chart")
         case "pie":
-            return _drawing(values + 'plt.pie(values, labels=values, autopct="%1.1f%%")', "a pie chart")
+            return _drawing(
+                values + 'plt.pie(values, labels=values, autopct="%1.1f%%")', "a pie chart"
+            )
         case "scatter":
             return _drawing(
                 values + "plt.scatter(range(1, len(values) + 1), values)", "a scatter plot"
@@ -124,7 +157,9 @@ def _functions(rest: str) -> Draw | None:
     texts = [python_text(formula, "numpy") for formula in formulas]
     labels = [text.replace("np.", "") for text in texts]
     lines = [
-        f'plt.plot(x, {text if "x" in text.replace("exp", "") else f"np.full_like(x, {text})"}, label="{label}")'
+        "plt.plot(x, "
+        f"{text if 'x' in text.replace('exp', '') else f'np.full_like(x, {text})'}"
+        f', label="{label}")'
         for text, label in zip(texts, labels, strict=True)
     ]
     body = "\n".join([f"x = np.linspace({low}, {high}, {_MAX_POINTS})", *lines, "plt.legend()"])
@@ -136,7 +171,11 @@ def _formulas(text: str) -> list[Formula]:
     whole = _formula(text)
     if whole is not None:
         return [whole]
-    pieces = [piece for piece in re.split(r",(?: and)?| and (?:also )?| & | vs\.? | versus ", text) if piece.strip()]
+    pieces = [
+        piece
+        for piece in re.split(r",(?: and)?| and (?:also )?| & | vs\.? | versus ", text)
+        if piece.strip()
+    ]
     found = [_formula(piece.strip()) for piece in pieces]
     formulas = [formula for formula in found if formula is not None]
     return formulas if len(formulas) == len(pieces) else []

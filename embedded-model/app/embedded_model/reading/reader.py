@@ -4,7 +4,7 @@ Every grammar has to take the whole of a clause; of all ways to cut a message, t
 the fewest words left over is taken (dynamic programming over the places where it may be cut).
 """
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,20 +59,35 @@ _READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
 _ASKING, _SWALLOWED = 1.5, 1.5
 
 _NEGATED = re.compile(
-    r"^(?:please |but |and |just |so |ok |no |actually )*(?:don't|do not|dont|never|you shouldn't|you should not|without|stop|avoid|i don't want you to|i do not want you to|there is no need to|no need to|you must not|must not)\b"
+    r"^(?:please |but |and |just |so |ok |no |actually )*(?:don't|do not"
+    r"|dont|never|you shouldn't|you should not|without|stop|avoid|i don't "
+    r"want you to|i do not want you to|there is no need to|no need to|you "
+    r"must not|must not)\b"
 )
 # What comes after these with "and" belongs to them: "write a program that … and lists packages".
 _GOVERNS = re.compile(
-    r"\b(?:write|compose|create a|generate a|explain|describe|translate|summari[sz]e|how do|how can|how to|how would|why|remind|essay|story|tutorial|guide|what does the|if)\b"
+    r"\b(?:write|compose|create a|generate a|explain|describe|translate"
+    r"|summari[sz]e|how do|how can|how to|how would|why|remind|essay|story"
+    r"|tutorial|guide|what does the|if)\b"
 )
-_THERE = re.compile(r"\bwhat(?:'s)? (?:time|day|the time|date)\b.*\b(?:there|for (?:her|him|them)|over there)(?: now| right now| then)?$")
-_AFTER = re.compile(r"^(?P<second>.+?) (?:after|once you have|after you|when you have|once you) (?P<verb>installing|running|executing|listing|calculating|checking|install|installed|run|printing|telling)\b (?P<first>.+)$")
+_THERE = re.compile(
+    r"\bwhat(?:'s)? (?:time|day|the time|date)\b.*\b(?:there|for (?:her|him"
+    r"|them)|over there)(?: now| right now| then)?$"
+)
+_AFTER = re.compile(
+    r"^(?P<second>.+?) (?:after|once you have|after you|when you have|once "
+    r"you) (?P<verb>installing|running|executing|listing|calculating"
+    r"|checking|install|installed|run|printing|telling)\b (?P<first>.+)$"
+)
 _GERUNDS = {
-    "installing": "install", "installed": "install", "running": "run", "executing": "execute", "listing": "list",
+    "installing": "install", "installed": "install", "running": "run", "executing": "execute",
+    "listing": "list",
     "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
 }  # fmt: skip
 _VAGUE_INSTALL = re.compile(
-    r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a|the|some|my) (?:new )?(?:library|package|module|libraries|packages|modules)\b.*)$"
+    r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a"
+    r"|the|some|my) (?:new )?(?:library|package|module|libraries|packages"
+    r"|modules)\b.*)$"
 )
 _IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
@@ -104,10 +119,10 @@ class _Path:
 class _Message:
     words: tuple[Word, ...]
     codes: tuple[Code, ...]
-    today: datetime.date
+    today: dt.date
 
 
-def read_message(text: str, context: Context, today: datetime.date) -> Reading:
+def read_message(text: str, context: Context, today: dt.date) -> Reading:
     """Read one message of a person."""
     marked = find_code(text[:_MAX_CHARACTERS] if "```" not in text else text)
     if context.awaited == "code" and not marked.codes and read_sum(straighten(text).lower()):
@@ -166,7 +181,11 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
     words = joined(atoms)
     opens = atoms[0].opens_sentence
     if any(word.text == ";" for word in words):
-        return _Path(before.cost + 99 * len(atoms), (*before.clauses, _Clause(words, (), is_read=False)), before.context)
+        return _Path(
+            before.cost + 99 * len(atoms),
+            (*before.clauses, _Clause(words, (), is_read=False)),
+            before.context,
+        )
     led = (*(word for word in atoms[0].before if word.text not in CLOSERS), *words)
     intents, cost = _read_clause(words, led, before.context, message)
     if intents and any(isinstance(intent, AskBack) for intent in intents):
@@ -183,7 +202,7 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
     return _Path(before.cost + cost, (*before.clauses, clause), before.context.with_clause(done))
 
 
-def _read_clause(
+def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
     words: Sequence[Word], led: Sequence[Word], context: Context, message: _Message
 ) -> tuple[tuple[Intent, ...] | None, float]:
     text = text_of(words).strip(" ?!.,;:")
@@ -207,11 +226,11 @@ def _read_clause(
         return (), _READ
     if follow := (read_follow_up(led, context) or read_follow_up(bare, context)):
         return follow, _FRAGMENT
-    return _read_about_code(bare, message)
+    return _read_about_code(bare)
 
 
 def _read_about_code(
-    bare: Sequence[Word], message: _Message
+    bare: Sequence[Word],
 ) -> tuple[tuple[Intent, ...] | None, float]:
     text = text_of(bare).strip(" ?!.,;:")
     if (printing := _read_printing(bare)) is not None:
@@ -226,7 +245,11 @@ def _read_about_code(
 def _read_printing(bare: Sequence[Word]) -> Intent | None:
     """Read `print "hello"`; without quotes it is a guess, and asked."""
     raw = raw_of(bare).strip()
-    match = re.fullmatch(r"(?:print|echo|output)\s+(?P<quote>[\"']?)\s*(?P<text>[^\"'\n]{1,200}?)\s*(?P=quote)?", raw, re.IGNORECASE)
+    match = re.fullmatch(
+        r"(?:print|echo|output)\s+(?P<quote>[\"']?)\s*(?P<text>[^\"'\n]{1,200}?)\s*(?P=quote)?",
+        raw,
+        re.IGNORECASE,
+    )
     if match is None or re.match(r"(?:it|this|that|the|my|out|me|all|a)\b", match["text"]):
         return None
     run = RunCode(f'print("{match["text"]}")')
@@ -250,8 +273,11 @@ def _read_marked(
 def _read_named_packages(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
     """Read "install `numpy`": the code is a name."""
     plain = tuple(
-        Word(message.codes[marks_in([word])[0]].text, message.codes[marks_in([word])[0]].text.lower())
-        if marks_in([word]) and re.fullmatch(r"[\w.\[\]=-]+", message.codes[marks_in([word])[0]].text)
+        Word(
+            message.codes[marks_in([word])[0]].text, message.codes[marks_in([word])[0]].text.lower()
+        )
+        if marks_in([word])
+        and re.fullmatch(r"[\w.\[\]=-]+", message.codes[marks_in([word])[0]].text)
         else word
         for word in bare
     )
@@ -259,7 +285,7 @@ def _read_named_packages(bare: Sequence[Word], message: _Message) -> tuple[Inten
     return found if all(isinstance(intent, Install | ListPackages) for intent in found) else ()
 
 
-def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:  # noqa: PLR0911  # one grammar after the other
     there = _read_there(bare, message)
     if there:
         return there
@@ -311,7 +337,9 @@ def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, .
 
 
 def _stands_alone(text: str) -> bool:
-    return bool(re.match(r"(?:what|what's|then|tell|also|please|how|is|which|time|can|could)\b", text))
+    return bool(
+        re.match(r"(?:what|what's|then|tell|also|please|how|is|which|time|can|could)\b", text)
+    )
 
 
 def _left_over(clause: _Clause, message: _Message) -> tuple[Intent, ...]:
@@ -322,9 +350,7 @@ def _left_over(clause: _Clause, message: _Message) -> tuple[Intent, ...]:
     return (OutOfScope(),)
 
 
-def _with_codes(
-    found: list[Intent], clauses: Sequence[_Clause], message: _Message
-) -> list[Intent]:
+def _with_codes(found: list[Intent], clauses: Sequence[_Clause], message: _Message) -> list[Intent]:
     """Add the code that no clause has taken up, where the request to run it stands."""
     fenced = [index for index in range(len(message.codes)) if not _is_used(index, clauses)]
     if not fenced:
@@ -335,7 +361,9 @@ def _with_codes(
         return found
     if wants_other(prose):
         return [*[intent for intent in found if intent != OutOfScope()], OutOfScope()]
-    if any(is_deictic(text_of(without_courtesy(clause.words)).strip(" ?!.,;:")) for clause in clauses):
+    if any(
+        is_deictic(text_of(without_courtesy(clause.words)).strip(" ?!.,;:")) for clause in clauses
+    ):
         return [*[intent for intent in found if intent != OutOfScope()], *run_all(codes)]
     return [*[intent for intent in found if intent != OutOfScope()], *shall_i_run(codes)]
 
@@ -346,9 +374,7 @@ def _is_used(index: int, clauses: Sequence[_Clause]) -> bool:
     )
 
 
-def _at_request(
-    found: list[Intent], clauses: Sequence[_Clause], message: _Message
-) -> list[Intent]:
+def _at_request(found: list[Intent], clauses: Sequence[_Clause], message: _Message) -> list[Intent]:
     """Put code that stands at the end where it was asked for: "run this and then …"."""
     if not message.codes:
         return found
@@ -366,7 +392,12 @@ def _at_request(
     runs = [intent for clause in clauses if marks_in(clause.words) for intent in clause.intents]
     if position is None or not runs or any(intent not in found for intent in runs):
         return found
-    ahead = [intent for clause in clauses[:position] if not marks_in(clause.words) for intent in clause.intents]
+    ahead = [
+        intent
+        for clause in clauses[:position]
+        if not marks_in(clause.words)
+        for intent in clause.intents
+    ]
     rest = [intent for intent in found if intent not in runs and intent not in ahead]
     return [*[intent for intent in found if intent in ahead], *runs, *rest]
 

@@ -23,8 +23,10 @@ _A, _B = "(?P<a>.+?)", "(?P<b>.+)"
 _PCT = r"(?:%|percent|per cent|pct)"
 # What is said after a sum: "what does 7*6 equal".
 _TAIL = re.compile(
-    r"\s*(?:=|\?|\.|!(?<!\d!)|equals?(?: to)?|is equal to|is what|make|makes|give|gives|come to|comes to|amount to"
-    r"|result in|add up to|in total|together|all together|altogether|exactly|is|be|have|evaluate to|,)\s*$"
+    r"\s*(?:=|\?|\.|!(?<!\d!)|equals?(?: to)?|is equal to|is what|make"
+    r"|makes|give|gives|come to|comes to|amount to"
+    r"|result in|add up to|in total|together|all together|altogether"
+    r"|exactly|is|be|have|evaluate to|,)\s*$"
 )
 _HEAD = re.compile(r"^(?:=|,|:|-(?=\s\D)|the (?=result|answer)|result of|answer to|value of)\s*")
 
@@ -32,32 +34,104 @@ Build = Callable[[Formula, Formula], Formula]
 _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
     (re.compile(pattern), build)
     for pattern, build in (
-        (rf"(?:add|adding|sum|sum up|you add) {_A} (?:to|and|with|plus) {_B}", lambda a, b: Binary("+", a, b)),
+        (
+            rf"(?:add|adding|sum|sum up|you add) {_A} (?:to|and|with|plus) {_B}",
+            lambda a, b: Binary("+", a, b),
+        ),
         (rf"(?:add|adding) {_A} , {_B}", lambda a, b: Binary("+", a, b)),
-        (rf"(?:subtract|subtracting|take|take away|deduct) {_A} (?:from|away from|off) {_B}", lambda a, b: Binary("-", b, a)),
-        (rf"{_A} (?:subtracted|taken away|deducted|taken) from {_B}", lambda a, b: Binary("-", b, a)),
-        (rf"(?:multiply|multiplying|you multiply) {_A} (?:by|with|and|times) {_B}", lambda a, b: Binary("*", a, b)),
-        (rf"(?:divide|dividing|you divide|split) {_A} (?:by|between|over|among) {_B}", lambda a, b: Binary("/", a, b)),
+        (
+            (
+                rf"(?:subtract|subtracting|take|take away|deduct) {_A} (?:from|away from"
+                rf"|off) {_B}"
+            ),
+            lambda a, b: Binary("-", b, a),
+        ),
+        (
+            rf"{_A} (?:subtracted|taken away|deducted|taken) from {_B}",
+            lambda a, b: Binary("-", b, a),
+        ),
+        (
+            rf"(?:multiply|multiplying|you multiply) {_A} (?:by|with|and|times) {_B}",
+            lambda a, b: Binary("*", a, b),
+        ),
+        (
+            (rf"(?:divide|dividing|you divide|split) {_A} (?:by|between|over|among) " rf"{_B}"),
+            lambda a, b: Binary("/", a, b),
+        ),
         (rf"(?:divide|dividing) {_A} into {_B}", lambda a, b: Binary("/", b, a)),
-        (rf"(?:raise|raising) {_A} to (?:the )?(?:power (?:of )?)?{_B}", lambda a, b: Binary("**", a, b)),
-        (rf"(?:increase|raise|grow|up) {_A} by {_B} ?{_PCT}", lambda a, b: Binary("+", a, percent_of(b, a))),
-        (rf"(?:decrease|reduce|lower|cut|discount) {_A} by {_B} ?{_PCT}", lambda a, b: Binary("-", a, percent_of(b, a))),
+        (
+            rf"(?:raise|raising) {_A} to (?:the )?(?:power (?:of )?)?{_B}",
+            lambda a, b: Binary("**", a, b),
+        ),
+        (
+            rf"(?:increase|raise|grow|up) {_A} by {_B} ?{_PCT}",
+            lambda a, b: Binary("+", a, percent_of(b, a)),
+        ),
+        (
+            rf"(?:decrease|reduce|lower|cut|discount) {_A} by {_B} ?{_PCT}",
+            lambda a, b: Binary("-", a, percent_of(b, a)),
+        ),
         (rf"(?:increase) {_A} by {_B}", lambda a, b: Binary("+", a, b)),
         (rf"(?:decrease|reduce) {_A} by {_B}", lambda a, b: Binary("-", a, b)),
-        (rf"{_A} (?:increased|raised) by {_B} ?{_PCT}", lambda a, b: Binary("+", a, percent_of(b, a))),
-        (rf"{_A} (?:decreased|reduced|lowered) by {_B} ?{_PCT}", lambda a, b: Binary("-", a, percent_of(b, a))),
-        (rf"{_A} (?:with|plus|and) (?:a )?{_B} ?{_PCT} (?:vat|tax|tip|sales tax)", lambda a, b: Binary("+", a, percent_of(b, a))),
-        (rf"{_A} (?:with|after|minus) (?:a )?{_B} ?{_PCT} (?:discount|off)", lambda a, b: Binary("-", a, percent_of(b, a))),
-        (rf"{_A} ?{_PCT} (?:off|less than|discount on|discount off) (?:of )?{_B}", lambda a, b: Binary("-", b, percent_of(a, b))),
+        (
+            rf"{_A} (?:increased|raised) by {_B} ?{_PCT}",
+            lambda a, b: Binary("+", a, percent_of(b, a)),
+        ),
+        (
+            rf"{_A} (?:decreased|reduced|lowered) by {_B} ?{_PCT}",
+            lambda a, b: Binary("-", a, percent_of(b, a)),
+        ),
+        (
+            rf"{_A} (?:with|plus|and) (?:a )?{_B} ?{_PCT} (?:vat|tax|tip|sales tax)",
+            lambda a, b: Binary("+", a, percent_of(b, a)),
+        ),
+        (
+            rf"{_A} (?:with|after|minus) (?:a )?{_B} ?{_PCT} (?:discount|off)",
+            lambda a, b: Binary("-", a, percent_of(b, a)),
+        ),
+        (
+            rf"{_A} ?{_PCT} (?:off|less than|discount on|discount off) (?:of )?{_B}",
+            lambda a, b: Binary("-", b, percent_of(a, b)),
+        ),
         (rf"{_A} ?{_PCT} more than {_B}", lambda a, b: Binary("+", b, percent_of(a, b))),
-        (rf"(?:a )?{_A} ?{_PCT} (?:tip|tax|vat|interest|commission|gratuity) (?:on|of|for) (?:a bill of |a )?{_B}", lambda a, b: percent_of(a, b)),
-        (rf"(?:what |which )?(?:percent|percentage|per cent|%) of {_A} (?:is|are|would be) {_B}", lambda a, b: Binary("/", Binary("*", b, Number("100")), a)),
-        (rf"{_A} (?:is|as|are|of) (?:what |which )?(?:a )?(?:percent|percentage|per cent|%) of {_B}", lambda a, b: Binary("/", Binary("*", a, Number("100")), b)),
-        (rf"(?:round|rounding) {_A} to {_B}(?: decimals?| decimal places?| digits?| places?)", lambda a, b: Function("round", (a, b))),
-        (rf"(?:the )?remainder (?:of|when|if|after) {_A} (?:is )?(?:divided by|by|/) {_B}", lambda a, b: Binary("%", a, b)),
+        (
+            (
+                rf"(?:a )?{_A} ?{_PCT} (?:tip|tax|vat|interest|commission|gratuity) "
+                rf"(?:on|of|for) (?:a bill of |a )?{_B}"
+            ),
+            percent_of,
+        ),
+        (
+            (
+                rf"(?:what |which )?(?:percent|percentage|per cent|%) of {_A} (?:is|are"
+                rf"|would be) {_B}"
+            ),
+            lambda a, b: Binary("/", Binary("*", b, Number("100")), a),
+        ),
+        (
+            (
+                rf"{_A} (?:is|as|are|of) (?:what |which )?(?:a )?(?:percent|percentage"
+                rf"|per cent|%) of {_B}"
+            ),
+            lambda a, b: Binary("/", Binary("*", a, Number("100")), b),
+        ),
+        (
+            (
+                rf"(?:round|rounding) {_A} to {_B}(?: decimals?| decimal places?| "
+                r"digits?| places?)"
+            ),
+            lambda a, b: Function("round", (a, b)),
+        ),
+        (
+            (
+                rf"(?:the )?remainder (?:of|when|if|after) {_A} (?:is )?(?:divided by|by"
+                rf"|/) {_B}"
+            ),
+            lambda a, b: Binary("%", a, b),
+        ),
         (rf"{_A} to (?:the )?{_B}(?:th|rd|nd|st)(?: power)?", lambda a, b: Binary("**", a, b)),
     )
-)  # fmt: skip
+)
 _SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
     (re.compile(r"(?:square|squaring) (?P<a>.+)"), lambda a: Binary("**", a, Number("2"))),
     (re.compile(r"(?:cube|cubing) (?P<a>.+)"), lambda a: Binary("**", a, Number("3"))),
@@ -66,23 +140,50 @@ _SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
     (re.compile(r"negate (?P<a>.+)"), Negation),
     (re.compile(r"(?P<a>.+) in half"), lambda a: Binary("/", a, Number("2"))),
 )
-_PRIME = re.compile(r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is )?(?:an? )?prime(?: number| or not)?s?")
-_PARITY = re.compile(r"(?:is |whether |if |number )*(?P<a>.+?) (?:is )?(?:an? )?(?P<kind>even|odd)(?: number)?(?: or (?:even|odd))?")
-_DIVISIBLE = re.compile(r"(?:is |whether |if )*(?P<a>.+?) (?:is )?(?:evenly )?(?:divisible by|a multiple of) (?P<b>.+)")
-_COMPARE = re.compile(r"(?:is |whether |if )+(?P<a>.+?) (?:is )?(?P<sign>greater than|bigger than|larger than|more than|less than|smaller than|equal to|>=|<=|==|>|<|the same as) (?P<b>.+)")
+_PRIME = re.compile(
+    r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is "
+    r")?(?:an? )?prime(?: number| or not)?s?"
+)
+_PARITY = re.compile(
+    r"(?:is |whether |if |number )*(?P<a>.+?) (?:is )?(?:an? "
+    r")?(?P<kind>even|odd)(?: number)?(?: or (?:even|odd))?"
+)
+_DIVISIBLE = re.compile(
+    r"(?:is |whether |if )*(?P<a>.+?) (?:is )?(?:evenly )?(?:divisible by|a multiple of) (?P<b>.+)"
+)
+_COMPARE = re.compile(
+    r"(?:is |whether |if )+(?P<a>.+?) (?:is )?(?P<sign>greater than|bigger "
+    r"than|larger than|more than|less than|smaller than|equal to|>=|<=|==|>"
+    r"|<|the same as) (?P<b>.+)"
+)
 _COMPARISONS = {
-    "greater than": ">", "bigger than": ">", "larger than": ">", "more than": ">",
-    "less than": "<", "smaller than": "<", "equal to": "==", "the same as": "==",
-}  # fmt: skip
+    "greater than": ">",
+    "bigger than": ">",
+    "larger than": ">",
+    "more than": ">",
+    "less than": "<",
+    "smaller than": "<",
+    "equal to": "==",
+    "the same as": "==",
+}
 
 
 _SERIES = re.compile(
-    r"(?P<what>sum|total|product|average|mean) of (?:all )?(?:the )?(?:first (?P<count>\d+) )?(?P<kind>natural |positive |whole |even |odd |square |prime )?(?:numbers?|integers?|squares|primes|evens|odds)?"
-    r"(?: (?:from|between) (?P<low>\d+) (?:to|and|through|up to) (?P<high>\d+)| (?:up to|below|under|until) (?P<limit>\d+))?"
-    r"|(?:sum|add|add up|total)(?: up)? (?:all )?(?:the )?(?:(?P<kind2>natural |positive |whole |even |odd )?(?:numbers|integers) )?(?:from |between )?(?P<low2>\d+) (?:to|through|up to|until) (?P<high2>\d+)"
+    r"(?P<what>sum|total|product|average|mean) of (?:all )?(?:the "
+    r")?(?:first (?P<count>\d+) )?(?P<kind>natural |positive |whole |even "
+    r"|odd |square |prime )?(?:numbers?|integers?|squares|primes|evens"
+    r"|odds)?"
+    r"(?: (?:from|between) (?P<low>\d+) (?:to|and|through|up to) "
+    r"(?P<high>\d+)| (?:up to|below|under|until) (?P<limit>\d+))?"
+    r"|(?:sum|add|add up|total)(?: up)? (?:all )?(?:the "
+    r")?(?:(?P<kind2>natural |positive |whole |even |odd )?(?:numbers"
+    r"|integers) )?(?:from |between )?(?P<low2>\d+) (?:to|through|up to"
+    r"|until) (?P<high2>\d+)"
 )
 _RANDOM = re.compile(
-    r"(?:a |generate a |generate |pick a |choose a |pick |roll a |draw a )?random (?:number|integer|int)(?: (?:between|from) (?P<low>-?\d+) (?:and|to) (?P<high>-?\d+))?"
+    r"(?:a |generate a |generate |pick a |choose a |pick |roll a |draw a "
+    r")?random (?:number|integer|int)(?: (?:between|from) (?P<low>-?\d+) "
+    r"(?:and|to) (?P<high>-?\d+))?"
     r"|(?:roll|throw) (?:a |the |one )?(?:dice|die)|(?P<coin>(?:flip|toss) (?:a |the )?coin)"
 )
 
@@ -97,9 +198,10 @@ def _series(text: str) -> Calculate | None:
     if kind in {"prime", "square"}:
         return None
     if match["count"] and not low and not match["limit"]:
-        values = {"even": f"range(2, 2 * {match['count']} + 1, 2)", "odd": f"range(1, 2 * {match['count']}, 2)"}.get(
-            kind, f"range(1, {match['count']} + 1)"
-        )
+        values = {
+            "even": f"range(2, 2 * {match['count']} + 1, 2)",
+            "odd": f"range(1, 2 * {match['count']}, 2)",
+        }.get(kind, f"range(1, {match['count']} + 1)")
     elif low or match["limit"]:
         start, stop = low or "1", high or match["limit"]
         test = {"even": " if n % 2 == 0", "odd": " if n % 2 == 1"}.get(kind, "")
@@ -185,7 +287,11 @@ def _truth_question(text: str) -> Calculate | None:
     if (match := _PARITY.fullmatch(text)) and (number := parse_formula(match["a"])) is not None:
         value, kind = python_text(number), match["kind"]
         rest = 0 if kind == "even" else 1
-        code = f"print(({value}) % 2 == {rest})" if has_operation(number) else f"print({value} % 2 == {rest})"
+        code = (
+            f"print(({value}) % 2 == {rest})"
+            if has_operation(number)
+            else f"print({value} % 2 == {rest})"
+        )
         return Calculate(code, value, yes=f"{value} is {kind}.", no=f"{value} is not {kind}.")
     return _relation(text)
 
@@ -231,8 +337,6 @@ def substitute(formula: Formula, name: str, value: Formula) -> Formula:
         case Percent(operand):
             return Percent(substitute(operand, name, value))
         case Binary(operator, left, right):
-            return Binary(
-                operator, substitute(left, name, value), substitute(right, name, value)
-            )
+            return Binary(operator, substitute(left, name, value), substitute(right, name, value))
         case Function(own, arguments):
             return Function(own, tuple(substitute(item, name, value) for item in arguments))

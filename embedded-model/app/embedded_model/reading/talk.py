@@ -15,7 +15,9 @@ _NEAR = 90
 
 
 def _bare(text: str) -> str:
-    return " ".join("".join(char if char.isalnum() or char in "'- " else " " for char in text).split())
+    return " ".join(
+        "".join(char if char.isalnum() or char in "'- " else " " for char in text).split()
+    )
 
 
 @cache

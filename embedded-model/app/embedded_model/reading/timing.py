@@ -1,6 +1,6 @@
 """Questions after the time: here, in a zone, in a city; and moments to convert."""
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,27 +8,96 @@ from typing import Literal
 
 from embedded_model import lexicon
 from embedded_model.intents import AskBack, ConvertTime, Intent, TellTime
-from embedded_model.places import Place, VaguePlace, find_place, first_words, fold, guess_place
+from embedded_model.places import (
+    Place,
+    VaguePlace,
+    country_names,
+    find_place,
+    first_words,
+    fold,
+    guess_place,
+)
 from embedded_model.wording import Word, text_of
 
 Wants = Literal["time", "day", "difference"]
 
 _ANCHORS = frozenset({"time", "clock", "hour", "o'clock", "date", "time's"})
-_PREPOSITIONS = frozenset({"in", "at", "for", "of", "over", "near", "from", "to", "around", "timezone", "zone"})
+_PREPOSITIONS = frozenset(
+    {"in", "at", "for", "of", "over", "near", "from", "to", "around", "timezone", "zone"}
+)
 _JOINS = frozenset({",", "and", "&", "or", "vs", "versus"})
 _MAX_PLACE_WORDS = 5
 _MAX_UNKNOWN_WORDS = 3
 _DAY_QUESTION = re.compile(
-    r"\b(?:(?:what|which|current|today's|the) (?:day|date|year|month|weekday)|(?:is )?today's date|what(?:'s| is) today|date (?:today|now|here)|day (?:is it|of the week)|date\b)"
+    r"\b(?:(?:what|which|current|today's|the) (?:day|date|year|month"
+    r"|weekday)|(?:is )?today's date|what(?:'s| is) today|date (?:today|now"
+    r"|here)|day (?:is it|of the week)|date\b)"
 )
-_DIFFERENCE = re.compile(r"\btime[ -]?(?:zone )?(?:difference|diff|gap|offset)\b|\bhours? (?:ahead|behind|difference|apart)\b|\b(?:ahead|behind) of\b")
+_DIFFERENCE = re.compile(
+    r"\btime[ -]?(?:zone )?(?:difference|diff|gap|offset)\b|\bhours? "
+    r"(?:ahead|behind|difference|apart)\b|\b(?:ahead|behind) of\b"
+)
 _DIFFERENCE_WORDS = frozenset(
-    "difference diff gap offset hours hour ahead behind how many much far between from and apart are".split()
+    [
+        "difference",
+        "diff",
+        "gap",
+        "offset",
+        "hours",
+        "hour",
+        "ahead",
+        "behind",
+        "how",
+        "many",
+        "much",
+        "far",
+        "between",
+        "from",
+        "and",
+        "apart",
+        "are",
+    ]
 )
 # Places whose names are plain words count only where a place is due.
 _WEAK_NAMES = frozenset(
-    "nice reading split male bath hull como bari lund essen perm cork queens la essen santos faro art eat wat act mt et pt"
-    " hue cali mobile of is me in us at it as z".split()
+    [
+        "nice",
+        "reading",
+        "split",
+        "male",
+        "bath",
+        "hull",
+        "como",
+        "bari",
+        "lund",
+        "essen",
+        "perm",
+        "cork",
+        "queens",
+        "la",
+        "essen",
+        "santos",
+        "faro",
+        "art",
+        "eat",
+        "wat",
+        "act",
+        "mt",
+        "et",
+        "pt",
+        "hue",
+        "cali",
+        "mobile",
+        "of",
+        "is",
+        "me",
+        "in",
+        "us",
+        "at",
+        "it",
+        "as",
+        "z",
+    ]
 )
 
 
@@ -58,7 +127,9 @@ def places_in(words: Sequence[Word]) -> tuple[Found, ...]:
 def _place_at(words: Sequence[Word], index: int) -> Found | None:
     first = words[index].raw.lower().removesuffix("'s")
     folded = fold(first).split()
-    if not folded or (folded[0] not in first_words() and first not in first_words() and folded[0] != "the"):
+    if not folded or (
+        folded[0] not in first_words() and first not in first_words() and folded[0] != "the"
+    ):
         return None
     for length in range(min(_MAX_PLACE_WORDS, len(words) - index), 0, -1):
         part = words[index : index + length]
@@ -106,9 +177,7 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
 
 def _named_anchors(words: Sequence[Word], found: Sequence[Found]) -> set[str]:
     """Return the anchors inside names: "UTC time", "eastern time"."""
-    return {
-        word.text for item in found for word in words[item.start : item.stop]
-    } & _ANCHORS
+    return {word.text for item in found for word in words[item.start : item.stop]} & _ANCHORS
 
 
 def _is_doubled(words: Sequence[Word], rest: Sequence[int]) -> bool:
@@ -132,12 +201,24 @@ def _is_time_question(
 ) -> bool:
     text = " ".join(words[index].text for index in rest).strip(" ?!.,")
     if bag & _ANCHORS:
-        return text not in {"what is time", "what's time", "time zone", "timezone", "what is the time zone", "what is a time zone", "what is a timezone", "timezones", "date"} or bool(found)
+        return text not in {
+            "what is time",
+            "what's time",
+            "time zone",
+            "timezone",
+            "what is the time zone",
+            "what is a time zone",
+            "what is a timezone",
+            "timezones",
+            "date",
+        } or bool(found)
     if {"day", "weekday"} & bag and (bag & {"what", "which", "what's"}):
         return "today" in bag or "it" in bag
     if {"year", "month"} & bag and {"what", "which"} & bag:
         return {"is", "it"} <= bag or {"is", "this"} <= bag or "current" in bag
-    if re.fullmatch(r"(?:what|what's|what is) today|how late is it(?: now)?(?: in)?(?: right now)?", text):
+    if re.fullmatch(
+        r"(?:what|what's|what is) today|how late is it(?: now)?(?: in)?(?: right now)?", text
+    ):
         return True
     # "now in Tokyo", "Tokyo now"
     return bool(found) and "now" in bag and bag <= {"now", "in", "right", "what", "is", "it", "?"}
@@ -145,7 +226,9 @@ def _is_time_question(
 
 def _here(words: Sequence[Word], rest: Sequence[int], wants: Wants) -> tuple[Intent, ...]:
     text = " ".join(words[index].text for index in rest)
-    is_also_here = re.search(r"\bhere (?:and|,|as)|(?:and|,) here\b|\bnow (?:and|,) (?:also )?in\b", text)
+    is_also_here = re.search(
+        r"\bhere (?:and|,|as)|(?:and|,) here\b|\bnow (?:and|,) (?:also )?in\b", text
+    )
     return (TellTime(wants=wants),) if is_also_here and "and" in text else ()
 
 
@@ -155,9 +238,7 @@ def _told(words: Sequence[Word], found: Sequence[Found], wants: Wants) -> tuple[
 
 def _tell(place: Place | VaguePlace, wants: Wants = "time") -> Intent:
     if isinstance(place, VaguePlace):
-        return AskBack(
-            f"{place.name} has more than one time zone. Which city or zone do you mean?"
-        )
+        return AskBack(f"{place.name} has more than one time zone. Which city or zone do you mean?")
     return TellTime(place.zone, place.name, wants)
 
 
@@ -166,22 +247,35 @@ def tell_place(place: Place | VaguePlace, wants: Wants = "time") -> Intent:
     return _tell(place, wants)
 
 
+def _is_rival(place: Place | VaguePlace, city: Place | VaguePlace) -> bool:
+    """Say whether a place after a city is one of its own: another city, a foreign country."""
+    if isinstance(place, VaguePlace) or isinstance(city, VaguePlace):
+        return False
+    is_foreign = fold(place.name) in country_names() and place.zone != city.zone
+    return place.kind == "city" or is_foreign
+
+
+def _decides(state: Place, city: Place | VaguePlace, between: Sequence[str]) -> bool:
+    return isinstance(city, Place) and state.zone != city.zone and between in ([","], [])
+
+
 def _resolve_containers(words: Sequence[Word], found: Sequence[Found]) -> list[Found]:
     """Drop the country or state after a city: "Paris, France", "Portland, Oregon"."""
     kept: list[Found] = []
     for item in found:
         before = kept[-1] if kept else None
         between = [word.text for word in words[before.stop : item.start]] if before else []
-        is_container = before is not None and between in ([","], [], [",", "in"], ["in"]) and (
-            isinstance(before.place, Place) and before.place.kind == "city"
+        is_container = (
+            before is not None
+            and between in ([","], [], [",", "in"], ["in"])
+            and (isinstance(before.place, Place) and before.place.kind == "city")
         )
-        if not is_container or (isinstance(item.place, Place) and item.place.kind == "city"):
+        if before is None or not is_container or _is_rival(item.place, before.place):
             kept.append(item)
-        elif isinstance(item.place, Place) and before is not None and isinstance(before.place, Place):
-            if item.place.zone != before.place.zone and between in ([","], []) :
-                # London, Ontario: the state decides.
-                name = f"{before.place.name}, {item.place.name}"
-                kept[-1] = Found(Place(name, item.place.zone, "city"), before.start, item.stop)
+        elif isinstance(item.place, Place) and _decides(item.place, before.place, between):
+            # London, Ontario: the state decides.
+            name = f"{before.place.name}, {item.place.name}"
+            kept[-1] = Found(Place(name, item.place.zone, "city"), before.start, item.stop)
     return kept
 
 
@@ -195,20 +289,22 @@ def _guessed(
     if start > 1 and before in {"the", "city"}:
         before = words[start - 2].text if before == "the" else "in"
     is_due = before in _PREPOSITIONS or (found and before in _JOINS)
-    is_adjacent = (start == 0 and stop < len(words) and words[stop].text in _ANCHORS) or before in _ANCHORS
+    is_adjacent = (
+        start == 0 and stop < len(words) and words[stop].text in _ANCHORS
+    ) or before in _ANCHORS
     if not is_run or not (is_due or is_adjacent):
         return ()
     name = " ".join(word.raw for word in words[start:stop]).strip(" ?!.").removesuffix("'s")
     place = guess_place(name)
     if place is not None:
-        known = _told(words, [*found, Found(place, start, stop)], wants) if found else (_tell(place, wants),)
-        return known
+        every = sorted([*found, Found(place, start, stop)], key=lambda item: item.start)
+        return _told(words, every, wants)
     if not is_due or not _could_be_name(name):
         return ()
     return (
         *_told(words, found, wants),
         AskBack(
-            f"I do not know the place “{name}”. Which larger city near it, or which time zone "
+            f"I do not know the place '{name}'. Which larger city near it, or which time zone "
             "such as Europe/Paris, do you mean?"
         ),
     )
@@ -216,8 +312,10 @@ def _guessed(
 
 def _could_be_name(name: str) -> bool:
     return bool(re.fullmatch(r"[^\W\d_][\w .'/+-]*", name)) and not re.search(
-        r"\b(?:my|your|his|her|our|their|a|an|travel|life|space|history|general|music|bed|lunch|dinner"
-        r"|breakfast|work|school|meeting|party|bank|store|train|flight|game|movie|class|minutes?|hours?"
+        r"\b(?:my|your|his|her|our|their|a|an|travel|life|space|history|general"
+        r"|music|bed|lunch|dinner"
+        r"|breakfast|work|school|meeting|party|bank|store|train|flight|game"
+        r"|movie|class|minutes?|hours?"
         r"|days?|seconds?|complexity|english|spanish|french|python|java|food|me to|us to)\b",
         name.lower(),
     )
@@ -238,19 +336,115 @@ def _difference(words: Sequence[Word]) -> tuple[Intent, ...]:
 
 # --- conversion of a given moment
 _ISO = r"\d{4}-\d\d-\d\d(?:[t ]\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:z|[+-]\d\d:?\d\d))?)?"
-_CLOCK = r"\d{1,2}(?::\d\d)?(?::\d\d)? ?(?:a\.?m\.?|p\.?m\.?)|\d{1,2}:\d\d(?::\d\d)?|noon|midnight|\d{1,2} o'clock"
-_UNIX = r"\d{9,13}"
-_MOMENT = re.compile(rf"(?P<iso>{_ISO})|(?P<unix>\b{_UNIX}\b)|(?P<clock>\b(?:{_CLOCK}))(?=\W|$)", re.IGNORECASE)
-_CONVERT_WORDS = frozenset(
-    "convert conversion format change turn translate show express write print unix timestamp epoch stamp date datetime into to in from time what what's is it would"
-    " be when at the of for a , ? . : there local as readable human utc gmt if it's its now o'clock does do that and then"
-    " seconds using moment on zone timezone will was correspond equal equals represent tell me give iso day which today"
-    " mean here ' \" - my value code get corresponding give pattern with like style strftime people".split()
+_CLOCK = (
+    r"\d{1,2}(?::\d\d)?(?::\d\d)? ?(?:a\.?m\.?|p\.?m\.?)"
+    r"|\d{1,2}:\d\d(?::\d\d)?|noon|midnight|\d{1,2} o'clock"
 )
-_FORM = re.compile(r"(?:as|with|using|like|in|to|format|pattern)?:? ?[\"'`]?(?P<form>%[a-zA-Z%:/ .,\-]*%?[a-zA-Z])[\"'`]?")
+_UNIX = r"\d{9,13}"
+_MOMENT = re.compile(
+    rf"(?P<iso>{_ISO})|(?P<unix>\b{_UNIX}\b)|(?P<clock>\b(?:{_CLOCK}))(?=\W|$)", re.IGNORECASE
+)
+_CONVERT_WORDS = frozenset(
+    [
+        "convert",
+        "conversion",
+        "format",
+        "change",
+        "turn",
+        "translate",
+        "show",
+        "express",
+        "write",
+        "print",
+        "unix",
+        "timestamp",
+        "epoch",
+        "stamp",
+        "date",
+        "datetime",
+        "into",
+        "to",
+        "in",
+        "from",
+        "time",
+        "what",
+        "what's",
+        "is",
+        "it",
+        "would",
+        "be",
+        "when",
+        "at",
+        "the",
+        "of",
+        "for",
+        "a",
+        ",",
+        "?",
+        ".",
+        ":",
+        "there",
+        "local",
+        "as",
+        "readable",
+        "human",
+        "utc",
+        "gmt",
+        "if",
+        "it's",
+        "its",
+        "now",
+        "o'clock",
+        "does",
+        "do",
+        "that",
+        "and",
+        "then",
+        "seconds",
+        "using",
+        "moment",
+        "on",
+        "zone",
+        "timezone",
+        "will",
+        "was",
+        "correspond",
+        "equal",
+        "equals",
+        "represent",
+        "tell",
+        "me",
+        "give",
+        "iso",
+        "day",
+        "which",
+        "today",
+        "mean",
+        "here",
+        "'",
+        '"',
+        "-",
+        "my",
+        "value",
+        "code",
+        "get",
+        "corresponding",
+        "give",
+        "pattern",
+        "with",
+        "like",
+        "style",
+        "strftime",
+        "people",
+    ]
+)
+_FORM = re.compile(
+    r"(?:as|with|using|like|in|to|format|pattern)?:? "
+    r"?[\"'`]?(?P<form>%[a-zA-Z%:/ .,\-]*%?[a-zA-Z])[\"'`]?"
+)
 
 
-def read_conversion(words: Sequence[Word], today: datetime.date) -> tuple[Intent, ...]:
+def read_conversion(words: Sequence[Word], today: dt.date) -> tuple[Intent, ...]:
     """Read a moment that is to be shown in another zone or form."""
     raw = " ".join(word.raw for word in words)
     moment = _MOMENT.search(raw)
@@ -278,7 +472,7 @@ def _conversion(
     found: Sequence[Found],
     words: Sequence[Word],
     form: str | None,
-    today: datetime.date,
+    today: dt.date,
 ) -> tuple[Intent, ...]:
     vague = next((item.place for item in found if isinstance(item.place, VaguePlace)), None)
     if vague is not None:
@@ -325,12 +519,14 @@ def _ends(words: Sequence[Word], places: Sequence[Found]) -> tuple[Place | None,
     return source, target
 
 
-def _iso(moment: re.Match[str], today: datetime.date) -> str:
+def _iso(moment: re.Match[str], today: dt.date) -> str:
     if moment["unix"]:
         return moment["unix"]
     if moment["iso"]:
         text = moment["iso"].strip()
-        return re.sub(r"^(\d{4}-\d\d-\d\d) (?=\d)", r"\1T", text).replace("t", "T").replace("z", "Z")
+        return (
+            re.sub(r"^(\d{4}-\d\d-\d\d) (?=\d)", r"\1T", text).replace("t", "T").replace("z", "Z")
+        )
     return f"{today.isoformat()}T{clock_time(moment['clock'])}"
 
 

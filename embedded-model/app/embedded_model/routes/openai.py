@@ -139,5 +139,3 @@ def _error(
 ) -> JSONResponse:
     body = ErrorBody(message=message, type="invalid_request_error", param=param, code=code)
     return JSONResponse(ErrorDocument(error=body).model_dump(), status_code=status)
-
-
