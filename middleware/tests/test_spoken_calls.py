@@ -12,6 +12,7 @@ OFFERED = ("execute_code", "get_current_time")
 ONE = [("execute_code", {"code": "print(1)"})]
 CALL = '{"name": "execute_code", "arguments": {"code": "print(1)"}}'
 
+QWEN = "<function=execute_code>\n<parameter=code>\nprint(1)\n</parameter>\n</function>"
 OTHER = '{"name": "get_current_time", "arguments": {}}'
 
 
@@ -34,8 +35,7 @@ def found(text: str) -> list[tuple[str, dict]]:
         '{"type": "function", "name": "execute_code", "parameters": {"code": "print(1)"}}',
         '{"name": "execute_code", "arguments": "{\\"code\\": \\"print(1)\\"}"}',
         '<function=execute_code>{"code": "print(1)"}</function>',
-        "<tool_call><function=execute_code>\n<parameter=code>\nprint(1)\n</parameter>\n"
-        "</function></tool_call>",
+        f"<tool_call>{QWEN}</tool_call>",
     ],
 )
 def test_whole_reply_that_is_a_call_is_recovered(text):
