@@ -9,7 +9,7 @@ from servicekit.logs import get_logger
 from servicekit.mcp_bridge import tool_unknown
 from servicekit.mcp_client import RpcError
 
-from mcp_server.call_ledger import UPSTREAM_TOOLS, UPSTREAM_UP, CallOutcome, counted
+from mcp_server.call_ledger import CallOutcome, counted
 from mcp_server.catalog import Catalog, CatalogTool, Source
 from mcp_server.upstream import Caller, Inventory
 from mcp_server.upstream_link import LinkStatus, UpstreamLink
@@ -110,12 +110,6 @@ class Gateway:
             link.watch(
                 frozenset(uri for uri in uris if self.catalog.source_of_resource(uri) == link.name)
             )
-
-    def observe_links(self) -> None:
-        """Write the upstreams' states into the metrics."""
-        for status in self.statuses():
-            UPSTREAM_UP.labels(status.name).set(1 if status.state == "connected" else 0)
-            UPSTREAM_TOOLS.labels(status.name).set(status.tools)
 
     def tool(self, name: str) -> CatalogTool:
         """Return a tool; raise `ToolUnknown`, naming the nearest, when there is none."""

@@ -12,6 +12,7 @@ from servicekit.errors import StackError
 from servicekit.logs import get_logger
 from servicekit.mcp_client import Change, RpcError
 
+from mcp_server.call_ledger import UPSTREAM_TOOLS, UPSTREAM_UP
 from mcp_server.settings import UpstreamAddress
 from mcp_server.upstream import Caller, Connection, Connector, Inventory, UpstreamAway
 
@@ -192,6 +193,7 @@ class UpstreamLink:
     async def _learn(self, connection: Connection) -> None:
         with use_context(new_context(_DISCOVERY_SECONDS)):
             self.inventory = await connection.inventory()
+        UPSTREAM_TOOLS.labels(self.name).set(len(self.inventory.tools))
 
     async def _follow(self, connection: Connection) -> None:
         """Follow the upstream's changes; return or raise when it is gone."""
@@ -228,6 +230,7 @@ class UpstreamLink:
             await self._on_resource_updated(str(change.params.get("uri", "")))
 
     def _enter(self, state: LinkState) -> None:
+        UPSTREAM_UP.labels(self.name).set(1 if state == "connected" else 0)
         if state != self._state:
             self._state, self._since = state, time.monotonic()
             log.info("upstream.state", upstream=self.name, state=state)

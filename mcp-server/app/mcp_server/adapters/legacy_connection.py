@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import anyio
 import httpx2
 from mcp import Client, types
 from mcp.client.session import ClientRequestContext, ClientSession
@@ -143,14 +144,9 @@ class LegacyConnection:
     async def _bounded(self, awaitable: Awaitable[R]) -> R:
         """Await an answer until the deadline, or until the connection is known to be lost."""
         deadline = current_context().deadline
-        answer = asyncio.ensure_future(awaitable)
-        lost = asyncio.ensure_future(self._is_lost.wait())
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                await asyncio.wait({answer, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise UpstreamUnavailable(f"{self._name} went away during the call. Try again.")
-            return answer.result()
+            with anyio.fail_after(deadline.remaining()):
+                return await self._while_connected(awaitable)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"{self._name} did not answer in time. Ask again, or with a longer deadline."
@@ -167,10 +163,33 @@ class LegacyConnection:
             raise UpstreamUnavailable(
                 f"{self._name} does not answer ({type(error).__name__}). Try again in a moment."
             ) from error
-        finally:
-            for task in (answer, lost):
-                task.cancel()
-            await asyncio.gather(answer, lost, return_exceptions=True)
+
+    async def _while_connected(self, awaitable: Awaitable[R]) -> R:
+        """Await an answer; end at once when the connection is lost.
+
+        With anyio's scopes, not with bare tasks: they let the SDK tell the upstream that a
+        cancelled call is no longer wanted.
+        """
+        answer: R | None = None
+        failure: Exception | None = None
+        is_answered = False
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_lost, group.cancel_scope)
+            try:
+                answer = await awaitable
+                is_answered = True
+            except Exception as error:  # noqa: BLE001  # carried past the group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not is_answered:
+            raise UpstreamUnavailable(f"{self._name} went away during the call. Try again.")
+        return cast("R", answer)
+
+    async def _cancel_when_lost(self, scope: anyio.CancelScope) -> None:
+        await self._is_lost.wait()
+        scope.cancel()
 
     @asynccontextmanager
     async def changes(self, watched: frozenset[str]) -> AsyncIterator[AsyncIterator[Change]]:
