@@ -298,7 +298,7 @@ class Turn:
         except DeadlineExceeded as error:
             output = f"Error: {error.detail} It took longer than the chat can wait for."
         except StackError as error:
-            output = f"Error: {error.detail} Don't call it again now; tell the user."
+            output = f"Error: {error.detail}"
         duration_ms = (time.monotonic() - begun) * 1000
         is_error = fate != "done"
         return _Made(call, CallRecord(tool.name, arguments, output, is_error, duration_ms), fate)

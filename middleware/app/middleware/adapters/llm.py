@@ -31,7 +31,7 @@ log = get_logger()
 # Asking the model has no effects, so it may be asked again: a server that restarts is
 # back within seconds. The SDK's own retries are off: they know no deadline.
 _PAUSES_SECONDS: dict[type[StackError], Sequence[float]] = {
-    LlmUnreachable: (0.25, 0.5, 1.0, 2.0),
+    LlmUnreachable: (0.25, 0.5, 1.0, 2.0, 2.0),
     LlmBusy: (0.5, 1.0, 2.0),
     LlmCutOff: (0.25,),
     LlmFailed: (0.5,),

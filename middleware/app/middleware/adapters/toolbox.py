@@ -36,7 +36,7 @@ from middleware.sound_text import sound, sound_value
 log = get_logger()
 
 # Listing has no effects: a gateway that restarts is back within seconds.
-_PAUSES_SECONDS = (0.25, 0.5, 1.0, 2.0)
+_PAUSES_SECONDS = (0.25, 0.5, 1.0, 2.0, 2.0)
 _LIST_SECONDS = 10.0
 _CHECK_SECONDS = 2.5
 _UNREACHABLE = (
@@ -172,9 +172,7 @@ def _of_rpc(name: str, error: StackError) -> StackError:
         case InvalidRequest():
             return ArgumentsInvalid(error.detail)
         case UpstreamUnavailable():
-            return ToolUnavailable(
-                f"The service behind {name} does not answer: {error.detail}", hop=f"tool:{name}"
-            )
+            return ToolUnavailable(_said(error.detail, name), hop=f"tool:{name}")
         case _:
             return error
 
@@ -189,11 +187,13 @@ def _of_problem(name: str, problem: Problem, retry_after_seconds: float | None) 
         case 504:
             return ToolTimeout(f"{name} did not answer in time: {problem.detail}", hop=hop)
         case status if status >= 500:  # noqa: PLR2004  # HTTP's server errors
-            return ToolUnavailable(
-                f"The service behind {name} does not answer: {problem.detail}", hop=hop
-            )
+            return ToolUnavailable(_said(problem.detail, name), hop=hop)
         case _:
             return _with_retry(problem, retry_after_seconds, hop)
+
+
+def _said(detail: str, name: str) -> str:
+    return detail or f"The service behind {name} does not answer. Try again in a moment."
 
 
 def _with_retry(problem: Problem, retry_after_seconds: float | None, hop: str) -> StackError:
