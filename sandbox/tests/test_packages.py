@@ -178,6 +178,15 @@ async def test_hostile_archive_is_refused_and_leaves_nothing(
     _assert_nothing_left(tmp_path)
 
 
+async def test_archive_bomb_of_many_files_is_stopped_and_leaves_nothing(
+    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
+) -> None:
+    index.add("zebrafact", files={f"z/{n}.bin": b"0" * (512 << 10) for n in range(600)})
+    answer = await _install(service, "zebrafact")
+    assert (answer.status_code, answer.json().get("rule")) == (422, "size"), answer.text
+    _assert_nothing_left(tmp_path)
+
+
 async def test_traversal_in_an_archive_writes_nothing_outside(
     service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
 ) -> None:

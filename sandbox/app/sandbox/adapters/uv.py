@@ -1,8 +1,9 @@
 """The installer: uv as a child process that sees no more than it needs.
 
 It gets an environment of its own (the index, proxy and certificates, nothing else),
-a process group of its own that dies with the call, limits on time and file size, and
-never a configuration file. It builds nothing, so no code of a package runs.
+a process group of its own that dies with the call, limits on time, file size and what it
+unpacks, write access to its target and cache alone, and never a configuration file. It
+builds nothing, so no code of a package runs.
 """
 
 import asyncio
@@ -13,17 +14,18 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uv
 from servicekit.errors import StackError
 from servicekit.logs import get_logger
 
+from sandbox.adapters.cache_growth import CacheGrowth
 from sandbox.errors import IndexUnavailable, InstallFailed, PackageUnknown
 from sandbox.packages.lock import LockedPackage, LockError, parse_lock
 from sandbox.packages.refusal import refusal
@@ -34,6 +36,7 @@ log = get_logger()
 # Text of a closure with all its hashes: the largest known ones are some 100 KiB.
 _MAX_TEXT_BYTES: Final = 4 << 20
 _KILL_GRACE_SECONDS: Final = 2.0
+_WATCH_SECONDS: Final = 0.2
 
 # Ours, then uv's name of each: what the world's pip and uv settings say about the index.
 _PASSED_ON: Final = (
@@ -242,16 +245,46 @@ class Uv:
         """
         if not packages:
             return
+        wish = Wish(packages[0].name)
         text = "".join(f"{package.line()}\n" for package in packages)
         async with _folder(text) as folder:
-            finished = await self._run(
-                "install", "--no-deps", "--require-hashes", "--link-mode", "copy",
-                "--target", str(target), "--python", sys.executable,
-                "--python-version", python, "--requirements", str(folder / "requirements.txt"),
-                home=folder,
+            finished = await self._watched(
+                wish,
+                target,
+                self._run(
+                    "install", "--no-deps", "--require-hashes", "--link-mode", "copy",
+                    "--target", str(target), "--python", sys.executable,
+                    "--python-version", python, "--requirements", str(folder / "requirements.txt"),
+                    home=folder,
+                    target=target,
+                ),
             )  # fmt: skip
         if finished.code != 0:
-            raise explain_failure(Wish(packages[0].name), finished.stderr)
+            raise explain_failure(wish, finished.stderr)
+
+    async def _watched(
+        self, wish: Wish, target: Path, work: Coroutine[Any, Any, _Finished]
+    ) -> _Finished:
+        """Run an installation, and stop it when it unpacks more than a set may hold."""
+        # Twice: what is unpacked stands in the cache, and again in the target.
+        max_bytes = 2 * self._options.max_file_bytes
+        growth = CacheGrowth(self._options.cache, target)
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait((task,), timeout=_WATCH_SECONDS))[0]:
+                if await growth.exceeds(max_bytes):
+                    raise refusal(
+                        "size",
+                        wish.name,
+                        f"Unpacked, it takes more than {self._options.max_file_bytes} bytes.",
+                        operator="An operator can raise SANDBOX_PACKAGES_MAX_SET_BYTES.",
+                    )
+            return task.result()
+        except BaseException:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await growth.discard()
+            raise
 
     async def _compile(
         self,
@@ -273,9 +306,13 @@ class Uv:
                 home=folder,
             )  # fmt: skip
 
-    async def _run(self, command: str, *arguments: str, home: Path) -> _Finished:
+    async def _run(
+        self, command: str, *arguments: str, home: Path, target: Path | None = None
+    ) -> _Finished:
         # --no-build-package would do for one; --no-build holds for the whole closure.
         argv = [str(self._binary), "pip", command, "--no-config", "--no-build", *arguments]
+        writable = [home, self._options.cache, *([] if target is None else [target])]
+        argv = [*_confinement(writable, self._options.max_file_bytes), *argv]
         self._options.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = installer_environment(
             self._world, index_url=self._options.index_url, cache=self._options.cache, home=home
@@ -290,7 +327,6 @@ class Uv:
             start_new_session=True,
         )
         try:
-            _limit_file_size(process.pid, self._options.max_file_bytes)
             async with asyncio.timeout(self._options.timeout_seconds):
                 stdout, stderr = await _read_both(process)
                 code = await process.wait()
@@ -408,9 +444,10 @@ async def _kill_group(process: asyncio.subprocess.Process) -> None:
             await asyncio.shield(process.wait())
 
 
-def _limit_file_size(pid: int, max_bytes: int) -> None:
-    if sys.platform == "linux":
-        import resource  # noqa: PLC0415  # not on every system
-
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
+def _confinement(writable: Sequence[Path], max_file_bytes: int) -> list[str]:
+    """Return the words before a command that confine it, on systems that can."""
+    if sys.platform != "linux":
+        return []
+    launcher = [sys.executable, "-I", "-m", "sandbox.adapters.confine"]
+    limits = [str(os.getpid()), str(max_file_bytes)]
+    return [*launcher, *limits, *(str(path) for path in writable), "--"]

@@ -1,0 +1,63 @@
+"""How much an installation unpacks, watched while it goes on.
+
+uv unpacks a wheel into its cache and copies it from there, so an archive bomb fills
+the cache first. Only what is new since the start is measured: the rest may be large.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+# Where uv puts what it unpacks: temporary folders at the top, then renamed into the archive.
+_ARCHIVES: Final = "archive-v0"
+
+
+class CacheGrowth:
+    """The folders of a cache that were not there at the start."""
+
+    def __init__(self, cache: Path, *also: Path) -> None:
+        self._cache = cache
+        self._also = also
+        self._known = set(self._unpacked())
+
+    async def exceeds(self, max_bytes: int) -> bool:
+        """Whether the new folders hold more bytes than that; counting stops there."""
+        return await asyncio.to_thread(self._exceeds, max_bytes)
+
+    async def discard(self) -> None:
+        """Delete the new folders."""
+        for folder in self._new():
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _exceeds(self, max_bytes: int) -> bool:
+        total = 0
+        for folder in (*self._new(), *self._also):
+            for size in _sizes(folder):
+                total += size
+                if total > max_bytes:
+                    return True
+        return False
+
+    def _new(self) -> list[Path]:
+        return [path for path in self._unpacked() if path not in self._known]
+
+    def _unpacked(self) -> Iterator[Path]:
+        yield from self._cache.glob(".tmp*")
+        yield from self._cache.glob(f"{_ARCHIVES}/*")
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        folders.append(Path(item.path))
+                    else:
+                        yield item.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue  # it was renamed meanwhile, or deleted
