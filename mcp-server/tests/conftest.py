@@ -51,6 +51,7 @@ class Server:
         self.port = port or _free_port()
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
+        self._app: ASGIApp | None = None
 
     @property
     def base(self) -> str:
@@ -61,8 +62,9 @@ class Server:
         return f"{self.base}/mcp"
 
     async def start(self) -> None:
+        self._app = self._make()
         config = uvicorn.Config(
-            self._make(),
+            self._app,
             port=self.port,
             lifespan="on",
             log_level="critical",
@@ -85,6 +87,9 @@ class Server:
     async def stop(self) -> None:
         if self._server is None or self._task is None:
             return
+        drain = getattr(self._app, "begin_drain", None)
+        if drain is not None:
+            drain()
         self._server.should_exit = True
         await asyncio.wait_for(self._task, 15)
         self._server = self._task = None
@@ -175,6 +180,7 @@ class OlderEra:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self.begin_drain = getattr(app, "begin_drain", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope.get("headers", []))

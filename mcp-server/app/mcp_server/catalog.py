@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, UnknownType
 from mcp.shared.inbound import find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 from referencing.exceptions import Unresolvable
 from servicekit.mcp_bridge import ArgumentCheck
@@ -49,7 +49,7 @@ class CatalogTool:
         """Raise `ArgumentsInvalid` when the arguments don't fit the schema."""
         try:
             self._check.reject_invalid(arguments)
-        except (SchemaError, Unresolvable, TypeError, re.error):
+        except (SchemaError, UnknownType, Unresolvable, TypeError, re.error):
             # A foreign schema that can't be read checks nothing here; its server still does.
             return
 
