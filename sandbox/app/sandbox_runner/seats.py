@@ -86,14 +86,24 @@ class Seats:
         return self._seats.get(descriptor)
 
     def spawn(self, zygote: socket.socket) -> Seat:
-        """Have the zygote fork a session; its control line becomes readable when it is ready."""
+        """Have the zygote fork a session; its control line becomes readable when it is ready.
+
+        Raises
+        ------
+        OSError
+            No slot can be made, or the zygote has ended.
+        """
         slot = self._house.create(self._bounds)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         seat = Seat(secrets.token_hex(8), slot, ours)
-        self._seats[ours.fileno()] = seat
         with theirs:
             order = Spawn(seat.name, slot.path, slot.has_quota)
-            control.send(zygote, order, (theirs.fileno(),))
+            try:
+                control.send(zygote, order, (theirs.fileno(),))
+            except OSError:
+                self.give_up(seat)
+                raise
+        self._seats[ours.fileno()] = seat
         return seat
 
     def hear(self, seat: Seat) -> Seat | None:

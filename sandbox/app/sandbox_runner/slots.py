@@ -148,7 +148,7 @@ def wipe(parent: int, name: str) -> bool:
 
 
 def _empty(top: int) -> None:
-    counter = 0
+    """Remove all that is in a folder."""
     while names := os.listdir(top):
         for name in names:
             if not _is_folder(name, top):
@@ -156,21 +156,25 @@ def _empty(top: int) -> None:
                 continue
             folder = _open_folder(name, top)
             try:
-                for inner in os.listdir(folder):
-                    if _is_folder(inner, folder):
-                        counter += 1
-                        os.close(_open_folder(inner, folder))
-                        os.rename(
-                            inner,
-                            f".wipe-{counter}-{secrets.token_hex(8)}",
-                            src_dir_fd=folder,
-                            dst_dir_fd=top,
-                        )
-                    else:
-                        os.unlink(inner, dir_fd=folder)
+                _lift(folder, top)
             finally:
                 os.close(folder)
             os.rmdir(name, dir_fd=top)
+
+
+def _lift(folder: int, top: int) -> None:
+    """Remove the files of a folder and move its folders to the top."""
+    for name in os.listdir(folder):
+        if not _is_folder(name, folder):
+            os.unlink(name, dir_fd=folder)
+            continue
+        lifted = f".wipe-{secrets.token_hex(16)}"
+        try:
+            os.rename(name, lifted, src_dir_fd=folder, dst_dir_fd=top)
+        except PermissionError:
+            # To move a folder is to write its "..", which its mode may forbid.
+            os.close(_open_folder(name, folder))
+            os.rename(name, lifted, src_dir_fd=folder, dst_dir_fd=top)
 
 
 def _is_folder(name: str, parent: int) -> bool:
@@ -178,11 +182,12 @@ def _is_folder(name: str, parent: int) -> bool:
 
 
 def _open_folder(name: str, parent: int) -> int:
-    """Open a folder, also one that its owner may not read or write."""
+    """Open a folder, also one that its owner may not read or write, and make it writable."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
     try:
         path = f"/proc/self/fd/{handle}"
-        os.chmod(path, 0o700)  # noqa: PTH101  # the link leads to the very folder, whatever its name
+        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(path, 0o700)  # noqa: PTH101  # it leads to the very folder, whatever its name
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
         os.close(handle)

@@ -23,6 +23,7 @@ _FIRST_FREE_FD: Final = 4
 EXIT_SETUP_FAILED: Final = 71
 EXIT_REPORT_FAILED: Final = 70
 _OOM_SCORE: Final = 1000
+_NICENESS: Final = 5
 _OWN_PARENT: Final = str(Path(__file__).resolve().parent.parent)
 _KEPT_SIGNALS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
@@ -126,6 +127,10 @@ def _confine(confinement: Confinement) -> None:
     for number in signal.valid_signals() - _KEPT_SIGNALS - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A scheduling group of its own, and a lower priority: the warden keeps its turn whatever the
+    # cell does.
+    os.setsid()
+    os.nice(_NICENESS)
     os.umask(0o077)
     os.chdir(confinement.slot)
     os.environ.clear()

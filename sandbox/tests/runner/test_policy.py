@@ -1,0 +1,119 @@
+"""The filter as data: assembled, run by a small BPF interpreter, and compared with its rules."""
+
+import errno
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sandbox_runner.policy import OWN_PID, SyscallRule, Verdict, syscall_rules
+from sandbox_runner.seccomp import Program, assemble
+from sandbox_runner.syscalls import ARCHITECTURES
+
+PID = 4321
+ALLOW = 0x7FFF0000
+KILL = 0x80000000
+NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
+
+MODES = [(False, False), (False, True), (True, False), (True, True)]
+
+
+def program_of(machine: str, mode: tuple[bool, bool]) -> tuple[Program, dict[str, SyscallRule]]:
+    rules = syscall_rules(allow_subprocesses=mode[0], is_signal_scope_active=mode[1])
+    return assemble(rules, ARCHITECTURES[machine]), dict(rules)
+
+
+def execute(program: Program, number: int, arch: int, arguments: tuple[int, ...]) -> int:
+    data = struct.pack("<iIQ6Q", number, arch, 0, *arguments)
+    code = list(struct.iter_unpack("=HBBI", program.bound_to(PID)))
+    accumulator = position = 0
+    while True:
+        operation, if_true, if_false, k = code[position]
+        position += 1
+        match operation:
+            case 0x20:
+                accumulator = struct.unpack_from("<I", data, k)[0]
+            case 0x54:
+                accumulator &= k
+            case 0x05:
+                position += k
+            case 0x15:
+                position += if_true if accumulator == k else if_false
+            case 0x35:
+                position += if_true if accumulator >= k else if_false
+            case 0x06:
+                return int(k)
+            case _:
+                raise AssertionError(operation)
+
+
+def expected(rule: SyscallRule | None, arguments: tuple[int, ...]) -> int:
+    if rule is None:
+        return 0x00050000 | errno.ENOSYS
+    verdict = rule.then
+    if rule.tests:
+        holds = any(
+            arguments[t.argument] & t.mask == (PID if t.value == OWN_PID else t.value)
+            for t in rule.tests
+        )
+        verdict = rule.then if holds else rule.otherwise
+    return answer(verdict)
+
+
+def answer(verdict: Verdict) -> int:
+    return ALLOW if verdict.errno is None else 0x00050000 | verdict.errno
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_filter_answers_each_call_as_its_rule_says(machine: str, mode: tuple[bool, bool]) -> None:
+    program, rules = program_of(machine, mode)
+    architecture = ARCHITECTURES[machine]
+    names = {number: name for name, number in architecture.numbers.items()}
+    assert len(program.instructions) < 4096
+    for number in range(700):
+        for arguments in ((0,) * 6, (PID,) * 6, (1, 0x5401, 3, 4, 5, 6), (0xFFFFFFFF,) * 6):
+            rule = rules.get(names.get(number, ""))
+            found = execute(program, number, architecture.audit, arguments)
+            assert found == expected(rule, arguments), names.get(number, number)
+
+
+@given(
+    mode=st.sampled_from(MODES),
+    name=st.sampled_from(sorted(ARCHITECTURES["x86_64"].numbers)),
+    arguments=st.tuples(*[st.integers(0, 2**32 - 1)] * 6),
+)
+def test_filter_agrees_with_its_rules_on_any_arguments(
+    mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]
+) -> None:
+    program, rules = program_of("x86_64", mode)
+    architecture = ARCHITECTURES["x86_64"]
+    number = architecture.numbers[name]
+    assert execute(program, number, architecture.audit, arguments) == expected(
+        rules.get(name), arguments
+    )
+
+
+def test_foreign_calls_are_not_let_through() -> None:
+    program, _ = program_of("x86_64", (True, True))
+    native = ARCHITECTURES["x86_64"].audit
+    assert execute(program, 0, 0x40000003, (0,) * 6) == KILL
+    for number in (0x40000000, 0x40000001, 0x7FFFFFFF):
+        assert execute(program, number, native, (0,) * 6) != ALLOW
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("flag", NAMESPACES)
+def test_no_clone_makes_a_namespace(mode: tuple[bool, bool], flag: int) -> None:
+    program, _ = program_of("x86_64", mode)
+    native = ARCHITECTURES["x86_64"]
+    for flags in (flag, flag | 0x10000, flag | 0x11):
+        assert execute(program, native.numbers["clone"], native.audit, (flags,) * 6) != ALLOW
+
+
+def test_worker_may_not_signal_others_without_a_scope() -> None:
+    program, _ = program_of("x86_64", (True, False))
+    native = ARCHITECTURES["x86_64"]
+    for pid, verdict in ((PID, True), (0, False), (1, False), (2**32 - 1, False)):
+        found = execute(program, native.numbers["kill"], native.audit, (pid, 9, 0, 0, 0, 0))
+        assert (found == ALLOW) is verdict
