@@ -124,13 +124,12 @@ def test_ask_prints_call_and_answer_of_the_running_stack(stack: RunningStack) ->
 
 
 def test_ask_takes_the_question_from_the_environment_as_typed(stack: RunningStack) -> None:
-    question = "run print(\"it's $HOME\\n\" + '`x`')"
+    question = "run this:\n```python\nprint(\"it's $HOME $(id)\", '`x`')\n```"
 
     done = run_launcher("ask", environment={**stack.environment, "ASK_QUESTION": question})
 
     assert done.returncode == 0, done.stderr
-    assert "it's $HOME" in done.stdout
-    assert "`x`" in done.stdout
+    assert "it's $HOME $(id) `x`" in done.stdout
 
 
 @pytest.mark.parametrize("question", ["", "   "])

@@ -282,11 +282,11 @@ def running_stack(run_dir: Path, **changes: str) -> Iterator[RunningStack]:
         stack.end_by_force()
         raise
     finally:
-        if stack.process.poll() is None:
-            try:
+        try:
+            if stack.process.poll() is None:
                 stack.end_and_check()
-            finally:
-                stack.end_by_force()
+        finally:
+            stack.end_by_force()
 
 
 @dataclass
