@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from embedded_model.reading.arithmetic import parse_formula
 from embedded_model.wording import straighten, straighten_quotes
@@ -45,6 +46,7 @@ _RUN_VERB = re.compile(
     re.IGNORECASE,
 )
 _MAX_INLINE = 4000
+_MAX_SPANS = 200
 _TAILS = re.compile(
     r"\s(?=(?:and|then|prints?|outputs?|returns?|evaluates?|gives?|gets?|do"
     r"|does|please|pls|for me|produce|yield"
@@ -172,13 +174,15 @@ def _own_lines(text: str, keep: Keep) -> str:
     lines = text.split("\n")
     if len(lines) < 2:  # noqa: PLR2004  # one line is handled with its words
         return text
-    spans = [
+    spans = (
         (start, stop)
         for start in range(len(lines))
+        if _STATEMENT.match(lines[start])
         for stop in range(len(lines), start, -1)
-        if _STATEMENT.match(lines[start]) and lines[stop - 1].strip()
-    ]
-    for start, stop in spans:
+        if lines[stop - 1].strip()
+    )
+    # Parsing every span of a long message would take quadratic time.
+    for start, stop in islice(spans, _MAX_SPANS):
         block = textwrap.dedent("\n".join(lines[start:stop])).strip()
         if is_code(block):
             return "\n".join([*lines[:start], keep(Code(block)), *lines[stop:]])

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+from embedded_model.answering import difference_sentence, sentence_for
+from embedded_model.intents import (
+    Action,
+    Calculate,
+    Draw,
+    Install,
+    ListPackages,
+    RunCode,
+    TellTime,
+)
+
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "<cell>", line 2, in <module>\n'
+    "ZeroDivisionError: division by zero"
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "content", "sentence"),
+    [
+        (TellTime(), "2026-11-22 17:03 UTC", "It is 2026-11-22 17:03 UTC."),
+        (
+            TellTime("Asia/Tokyo", "Tokyo"),
+            "2026-11-23 02:03 JST (Asia/Tokyo)",
+            "In Tokyo it is 2026-11-23 02:03 JST.",
+        ),
+        (
+            TellTime(wants="day"),
+            json.dumps({"text": "2026-11-22 17:03 UTC", "unix_seconds": 1}),
+            "It is Sunday, 2026-11-22 17:03 UTC.",
+        ),
+        (RunCode("print('a')"), "a\n", "The output is `a`."),
+        (RunCode("len('abc')"), "Result: 3", "The result is `3`."),
+        (RunCode("x = 1"), "", "The code ran and printed nothing: there was no output."),
+        (RunCode("x"), "a\nb", "The output is:\n```\na\nb\n```"),
+        (
+            RunCode("x"),
+            json.dumps({"stdout": "5\n", "result": None, "status": "ok"}),
+            "The output is `5`.",
+        ),
+        (Install("six"), "Installed six 1.17.0.", "Installed six 1.17.0."),
+        (
+            Install("six"),
+            json.dumps({"package": "six", "version": "1.17.0"}),
+            "six 1.17.0 is installed.",
+        ),
+        (ListPackages(("six",)), "six==1.17.0\nrich 14.0", "Yes, six 1.17.0 is installed."),
+        (
+            ListPackages(("numpy",)),
+            json.dumps({"packages": [{"name": "six", "version": "1.17.0"}]}),
+            "No, numpy is not installed; say 'install numpy' to add it.",
+        ),
+    ],
+)
+def test_result_becomes_a_plain_sentence(action: Action, content: str, sentence: str) -> None:
+    assert sentence_for(action, "tool", content) == sentence
+
+
+def test_error_names_the_exception_and_its_line() -> None:
+    sentence = sentence_for(RunCode("a\n1/0"), "execute_code", TRACEBACK)
+    assert sentence == "The code failed in line 2 with `ZeroDivisionError: division by zero`."
+
+
+def test_output_before_an_error_is_kept() -> None:
+    sentence = sentence_for(RunCode("…"), "execute_code", f"first\n{TRACEBACK}")
+    assert "ZeroDivisionError" in sentence
+    assert "first" in sentence
+
+
+def test_missing_module_says_how_to_get_it() -> None:
+    trace = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'matplotlib'"
+    sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", trace)
+    assert "install matplotlib" in sentence
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Error: the time service is away",
+        json.dumps({"success": False, "error": "the time service is away"}),
+        json.dumps({"is_error": True, "text": "the time service is away"}),
+        json.dumps(
+            {"type": "x", "title": "y", "status": 502, "detail": "the time service is away"}
+        ),
+    ],
+)
+def test_tool_failure_is_said_whatever_its_form(content: str) -> None:
+    sentence = sentence_for(TellTime("Asia/Tokyo", "Tokyo"), "get_timezone_time", content)
+    assert sentence == "I could not get the time for Tokyo: the time service is away."
+
+
+def test_output_with_a_fence_in_it_stays_inside_its_block() -> None:
+    sentence = sentence_for(RunCode("x"), "execute_code", "```\nhi\n```")
+    assert sentence.startswith("The output is:\n````\n")
+
+
+def test_truth_value_becomes_the_claim() -> None:
+    action = Calculate("…", "97", yes="97 is a prime number.", no="97 is not a prime number.")
+    assert sentence_for(action, "execute_code", "False") == "97 is not a prime number."
+
+
+def test_difference_of_two_clocks_is_told_in_hours_and_minutes() -> None:
+    sentence = difference_sentence(
+        [
+            (TellTime("Europe/London", "London"), "2026-11-22 23:59 GMT"),
+            (TellTime("Asia/Kolkata", "Delhi"), "2026-11-23 05:30 IST"),
+        ]
+    )
+    assert sentence == "Delhi is 5 hours and 30 minutes ahead of London."
