@@ -116,6 +116,7 @@ class Setup:
         self.venv = root / ".venv"
         self.cells = root / ".cells"
         self.python = self.venv / "bin" / "python"
+        self._index_settings: IndexSettings | None = None
 
     def install(self, kind: str) -> None:
         """Make both environments fit the locks; do nothing where they do."""
@@ -249,14 +250,16 @@ class Setup:
 
     def _index(self) -> IndexSettings:
         """Read pip's settings, which uv does not: one mirror serves both."""
-        done = subprocess.run(  # noqa: S603  # our own environment's pip
-            [str(self.python), "-I", "-m", "pip", "config", "list"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_clean_environment(),
-        )
-        return from_pip(pip_values(done.stdout), _clean_environment())
+        if self._index_settings is None:
+            done = subprocess.run(  # noqa: S603  # our own environment's pip
+                [str(self.python), "-I", "-m", "pip", "config", "list"],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=_clean_environment(),
+            )
+            self._index_settings = from_pip(pip_values(done.stdout), _clean_environment())
+        return self._index_settings
 
     def _uv(
         self,
