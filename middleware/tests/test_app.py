@@ -159,7 +159,7 @@ async def test_bad_chat_is_a_typed_problem(body, status, kind):
         (b" " * (4 * 1024 * 1024 + 1), JSON, 413, "payload-too-large"),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', JSON, 422, None),
         (b"[" * 50_000, JSON, None, None),
-        (b'{"messages": [{"role": "\\ud800", "content": "x"}]}', JSON, 422, "role-unknown"),
+        (b'{"messages": [{"role": "\\ud800", "content": "x"}]}', JSON, None, None),
         (b'{"name": "\\ud800"}', JSON, None, None),
         (b'{"name": "execute_code", "parameters": {"code": "\\ud800"}}', JSON, 422, None),
         (b'{"name": "execute_code", "parameters": {"code": NaN}}', JSON, 422, None),

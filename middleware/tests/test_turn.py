@@ -408,6 +408,21 @@ async def test_calls_without_ids_get_ids_of_their_own():
     assert ids == [message.call_id for message in said[3:]]
 
 
+async def test_ids_that_repeat_in_each_answer_are_told_apart():
+    again = calls(("get_current_time", "{}"))
+    model = ScriptedModel([again, again, says("Done.")])
+    await run(model)
+    told = [m.call_id for m in model.requests[-1].messages if isinstance(m, ToolMessage)]
+    made = [
+        call.id
+        for message in model.requests[-1].messages
+        if isinstance(message, AssistantMessage)
+        for call in message.calls
+    ]
+    assert told == made
+    assert len(set(told)) == 2
+
+
 async def test_runaway_number_of_calls_in_one_step_is_bounded():
     toolbox = usual_tools()
     wild = calls(*[("get_current_time", "{}")] * 40)

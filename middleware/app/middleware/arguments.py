@@ -58,9 +58,11 @@ def sound_arguments(text: str) -> str:
     """
     try:
         value = parse(text)
-    except ValueError:
-        value = None
-    return json.dumps(value if isinstance(value, dict) else {"unreadable": text[:500]})
+        if isinstance(value, dict):
+            return json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"unreadable": text[:500]})
 
 
 def validate(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Valid | Refused:
@@ -135,13 +137,14 @@ def parse(text: str) -> Any:
         # Servers write an empty text for a call without arguments; the schema decides.
         return {}
     try:
-        value = json.loads(stripped)
-    except ValueError as fault:
-        value = _repaired(stripped, fault)
+        try:
+            value = json.loads(stripped)
+        except ValueError as fault:
+            value = _repaired(stripped, fault)
+        if isinstance(value, str) and value.strip().startswith("{"):
+            value = json.loads(value, strict=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if isinstance(value, str) and value.strip().startswith("{"):
-        value = json.loads(value, strict=False)
     return {} if value is None else value
 
 

@@ -87,5 +87,9 @@ def _count(result: TurnOutcome) -> None:
     CHAT_STEPS.observe(result.steps)
     for record in result.records:
         # Invented names would make a metric without end.
-        known = "invented" if record.output.startswith("Error: there is no tool") else record.name
-        CHAT_TOOL_CALLS.labels(known, "error" if record.is_error else "ok").inc()
+        known = "invented" if record.is_invented else record.name
+        status = "error" if record.is_error else "ok"
+        CHAT_TOOL_CALLS.labels(known, status).inc()
+        log.info(
+            "tool.finished", tool=known, status=status, duration_ms=round(record.duration_ms, 1)
+        )

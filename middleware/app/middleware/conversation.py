@@ -124,7 +124,8 @@ class ModelRequest:
 class CallRecord:
     """One call of the turn, as the caller sees it.
 
-    `arguments` is text only when the model wrote something that is no object.
+    `arguments` is text only when the model wrote something that is no object;
+    `is_invented` says that no tool has this name.
     """
 
     name: str
@@ -132,3 +133,4 @@ class CallRecord:
     output: str
     is_error: bool
     duration_ms: float
+    is_invented: bool = False

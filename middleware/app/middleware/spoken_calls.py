@@ -40,10 +40,8 @@ def spoken_calls(text: str, offered: Collection[str]) -> tuple[ToolCall, ...]:
         return ()
     if not found or any(name not in offered for name, _ in found):
         return ()
-    return tuple(
-        ToolCall(id=f"spoken_{index}", name=name, arguments_text=arguments)
-        for index, (name, arguments) in enumerate(found)
-    )
+    # Without ids: the turn gives each call one of its own.
+    return tuple(ToolCall("", name, arguments) for name, arguments in found)
 
 
 def _calls_in(body: str) -> Iterator[tuple[str, str]]:

@@ -29,11 +29,18 @@ from middleware.conversation import (
     ToolMessage,
     Usage,
 )
+from middleware.endings import (
+    after_refusals,
+    after_same_failures,
+    after_steps,
+    cut_call,
+    empty_answer,
+    shown,
+    with_results,
+)
 from middleware.errors import (
     ChatTimeout,
     GatewayTimeout,
-    LlmAnswerTooLong,
-    LlmEmptyAnswer,
     LlmTimeout,
     ToolTimeout,
     ToolUnknown,
@@ -56,8 +63,6 @@ CallFate = Literal["done", "failed", "refused"]
 
 # One answer that asks for more is a model running wild, not a plan.
 _MAX_CALLS_A_STEP = 16
-# What a problem document shows of each call that was made before the turn failed.
-_RECORD_CHARACTERS = 2_000
 # Ports keep the deadline themselves; this backs them up and must not beat them to it.
 _GRACE_SECONDS = 0.1
 T = TypeVar("T")
@@ -176,7 +181,7 @@ class Turn:
                 outcome, progress = await self._act(answer, progress, offer)
             except StackError as error:
                 # Calls have effects: whoever gets the error must learn what was done.
-                error.extensions.setdefault("tool_calls", _shown(progress.records))
+                error.extensions.setdefault("tool_calls", shown(progress.records))
                 raise
             if outcome is not None:
                 return outcome
@@ -204,8 +209,8 @@ class Turn:
             answer = await self._answer(request, progress.budget.deadline)
             answer = replace(answer, usage=answer.usage.plus(first.usage))
         if answer.is_empty:
-            raise _empty(answer, self.limits)
-        answer = _with_usable_ids(_recovered(answer, offer), progress.steps)
+            raise empty_answer(answer, self.limits.max_answer_tokens)
+        answer = _with_usable_ids(_recovered(answer, offer), progress)
         _refuse_half_calls(answer, self.limits)
         return answer, progress.after_answer(answer, fitted.notice)
 
@@ -235,7 +240,8 @@ class Turn:
             offer.renamed_for_client(call) for call in answer.calls if call.name in offer.client
         )
         if ours and progress.budget.steps_left <= 0:
-            return progress.ended("max_steps", _after_steps(answer, progress)), progress
+            text = after_steps(answer.text, progress.steps, len(progress.records))
+            return progress.ended("max_steps", text), progress
         # The transcript must hold valid JSON: Ollama answers 400 to a history without.
         said = AssistantMessage(answer.text, tuple(_with_sound_arguments(call) for call in ours))
         progress = replace(progress, messages=(*progress.messages, said))
@@ -243,7 +249,7 @@ class Turn:
             made = await self._make(call, place, offer, progress.budget)
             progress = progress.after_call(made, self.limits.max_tool_output_characters)
         if theirs:
-            text = _with_results(answer.text, progress.records)
+            text = with_results(answer.text, progress.records)
             return progress.ended("tool_calls", text, theirs), progress
         return self._stopped(progress), progress
 
@@ -255,14 +261,12 @@ class Turn:
             last = next(record for record in reversed(progress.records) if record.is_error)
             return progress.ended(
                 "repeated_failure",
-                f"I stopped: the same call of {name} failed {times} times. "
-                f"The last error was: {capped(last.output, 600)}",
+                after_same_failures(name, times, last.output),
             )
         if progress.budget.refusals_left <= 0:
             return progress.ended(
                 "invalid_tool_calls",
-                "I stopped: the model kept making tool calls that can't be made. The last one "
-                f"was refused with: {capped(progress.records[-1].output, 600)}",
+                after_refusals(progress.records[-1].output),
             )
         return None
 
@@ -273,7 +277,8 @@ class Turn:
             return _refused(call, f"too many calls at once; make at most {_MAX_CALLS_A_STEP}", {})
         if tool is None:
             names = ", ".join(sorted(offer.own)) or "none"
-            return _refused(call, f"there is no tool {call.name!r}. The tools are: {names}")
+            made = _refused(call, f"there is no tool {call.name!r}. The tools are: {names}")
+            return replace(made, record=replace(made.record, is_invented=True))
         match read_arguments(call.arguments_text, tool.input_schema):
             case Refused(reason, arguments):
                 return _refused(call, f"{call.name} was not called: {reason}", arguments)
@@ -321,13 +326,13 @@ def _recovered(answer: ModelAnswer, offer: Offer) -> ModelAnswer:
     return replace(answer, text="", calls=calls) if calls else answer
 
 
-def _with_usable_ids(answer: ModelAnswer, step: int) -> ModelAnswer:
-    """Give each call an id of its own; some servers send none, or one for all."""
-    seen: set[str] = set()
+def _with_usable_ids(answer: ModelAnswer, progress: _Progress) -> ModelAnswer:
+    """Give each call an id of its own; some servers send none, or the same in each answer."""
+    said = (message for message in progress.messages if isinstance(message, AssistantMessage))
+    seen = {call.id for message in said for call in message.calls} | {""}
     calls: list[ToolCall] = []
     for place, call in enumerate(answer.calls):
-        usable = call.id if call.id and call.id not in seen else f"call_{step}_{place}"
-        usable = usable if not usable.startswith("spoken_") else f"call_{step}_{place}"
+        usable = call.id if call.id not in seen else f"call_{len(seen)}_{place}"
         seen.add(usable)
         calls.append(replace(call, id=usable))
     return replace(answer, calls=tuple(calls))
@@ -341,26 +346,7 @@ def _refuse_half_calls(answer: ModelAnswer, limits: TurnLimits) -> None:
         try:
             json.loads(call.arguments_text)
         except ValueError:
-            raise _too_long(limits) from None
-
-
-def _too_long(limits: TurnLimits) -> LlmAnswerTooLong:
-    return LlmAnswerTooLong(
-        f"The model's answer was cut at {limits.max_answer_tokens} tokens in the middle of a tool "
-        "call, which was not made. Ask for something shorter, or raise "
-        "MIDDLEWARE_MAX_ANSWER_TOKENS.",
-        hop="model",
-    )
-
-
-def _empty(answer: ModelAnswer, limits: TurnLimits) -> StackError:
-    if answer.finish_reason == "length":
-        return _too_long(limits)
-    return LlmEmptyAnswer(
-        "The model gave an empty answer twice. Small models do so when they get a tool call "
-        "wrong; ask again in other words, or use a larger model (LLM_MODEL_NAME).",
-        hop="model",
-    )
+            raise cut_call(limits.max_answer_tokens) from None
 
 
 def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None = None) -> _Made:
@@ -376,32 +362,3 @@ def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None
 
 def _with_sound_arguments(call: ToolCall) -> ToolCall:
     return replace(call, arguments_text=sound_arguments(call.arguments_text))
-
-
-def _after_steps(answer: ModelAnswer, progress: _Progress) -> str:
-    said = f"{answer.text.strip()}\n\n" if answer.text.strip() else ""
-    return (
-        f"{said}I stopped after {progress.steps} steps without a final answer; "
-        f"{len(progress.records)} tool calls were made."
-    )
-
-
-def _with_results(text: str, records: tuple[CallRecord, ...]) -> str:
-    """Write our calls of this turn into the text: the client's transcript has no other place."""
-    if not records:
-        return text
-    results = "\n".join(f"[{record.name}] {capped(record.output, 2_000)}" for record in records)
-    return f"{text}\n{results}".strip()
-
-
-def _shown(records: tuple[CallRecord, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": record.name,
-            "arguments": record.arguments,
-            "output": capped(record.output, _RECORD_CHARACTERS),
-            "is_error": record.is_error,
-            "duration_ms": round(record.duration_ms, 1),
-        }
-        for record in records
-    ]
