@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from mcp_server.mcp_caller import SilentCaller
 from mcp_server.settings import UpstreamAddress
+from mcp_server.silent_caller import SilentCaller
 from mcp_server.upstream import Caller, Inventory, UpstreamAway
 from mcp_server.upstream_link import UpstreamLink
 from servicekit.errors import UpstreamUnavailable

@@ -11,10 +11,10 @@ from servicekit.mcp_bridge import Bridge
 from servicekit.service import Service, build_app, package_version
 
 from mcp_server.adapters.connector import McpConnector
-from mcp_server.endpoint import McpEndpoint
 from mcp_server.gateway import OWN, Gateway
 from mcp_server.own_tools import OwnTools
 from mcp_server.routes import own_tools, tools
+from mcp_server.routes.mcp_endpoint import McpEndpoint
 from mcp_server.settings import McpServerSettings, UpstreamAddress
 from mcp_server.upstream import Connector
 from mcp_server.upstream_link import UpstreamLink

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from jsonschema.exceptions import SchemaError, UnknownType
-from mcp.shared.inbound import find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 from referencing.exceptions import Unresolvable
 from servicekit.mcp_bridge import ArgumentCheck
+from servicekit.mcp_client import ParamHeaders
 
 from mcp_server.upstream import Inventory, WireObject
 
@@ -54,13 +54,12 @@ class CatalogTool:
             return
 
     @cached_property
-    def _header_map(self) -> Mapping[tuple[str, ...], str]:
-        schema = self.wire.get("inputSchema")
-        return {} if find_invalid_x_mcp_header(schema) else x_mcp_header_map(schema)
+    def _mirrored(self) -> ParamHeaders:
+        return ParamHeaders(self.wire.get("inputSchema"))
 
     def headers(self, arguments: Mapping[str, Any]) -> dict[str, str]:
         """Return the `Mcp-Param-…` headers that the tool's schema asks for."""
-        return mcp_param_headers(self._header_map, arguments) if self._header_map else {}
+        return self._mirrored.of(arguments)
 
 
 @dataclass(frozen=True, slots=True)

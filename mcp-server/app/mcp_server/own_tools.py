@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
 from servicekit.mcp_bridge import Bridge
 
-from mcp_server.mcp_caller import wire
 from mcp_server.upstream import Caller, Inventory
 
 
@@ -18,11 +18,16 @@ class OwnTools:
     @property
     def inventory(self) -> Inventory:
         """What they are."""
-        return Inventory(tools=tuple(wire(tool) for tool in self._bridge.tools))
+        return Inventory(tools=tuple(_wire(tool) for tool in self._bridge.tools))
 
     async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Call one; a failure is a result."""
         result = await self._bridge.call(
             name, arguments, headers=caller.headers, state=caller.state
         )
-        return wire(result)
+        return _wire(result)
+
+
+def _wire(model: BaseModel) -> dict[str, Any]:
+    """Return a protocol model as it stands on the wire."""
+    return model.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -3,8 +3,6 @@
 import time
 from dataclasses import dataclass, field
 
-from fastapi import Request
-
 from mcp_server.gateway import Gateway
 
 
@@ -14,9 +12,3 @@ class Wiring:
 
     gateway: Gateway
     started_at: float = field(default_factory=time.monotonic)
-
-
-def wiring_of(request: Request) -> Wiring:
-    """Return the wiring that the lifespan gave; a FastAPI dependency."""
-    wiring: Wiring = request.state.wiring
-    return wiring

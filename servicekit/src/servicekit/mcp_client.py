@@ -21,7 +21,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
-from mcp.shared.inbound import encode_header_value
+from mcp.shared.inbound import (
+    encode_header_value,
+    find_invalid_x_mcp_header,
+    mcp_param_headers,
+    x_mcp_header_map,
+)
 
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import (
@@ -85,6 +90,24 @@ def remote_problem(problem: Problem) -> StackError:
         detail=problem.detail,
         **problem.extensions,
     )
+
+
+class ParamHeaders:
+    """The arguments that a tool's schema wants mirrored into `Mcp-Param-…` headers.
+
+    Parameters
+    ----------
+    schema
+        The tool's argument schema; one whose annotations are not valid mirrors nothing.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        is_valid = isinstance(schema, Mapping) and find_invalid_x_mcp_header(schema) is None
+        self._places = x_mcp_header_map(schema) if is_valid else {}
+
+    def of(self, arguments: Mapping[str, Any]) -> dict[str, str]:
+        """Return the headers of one call."""
+        return mcp_param_headers(self._places, arguments) if self._places else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,6 +559,7 @@ __all__ = [
     "Change",
     "ClientIdentity",
     "McpClient",
+    "ParamHeaders",
     "RpcError",
     "ToolCallResult",
     "remote_problem",

@@ -1,21 +1,20 @@
 """The gateway's own tools: how the system stands, how the tools are used."""
 
 import time
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel
 from servicekit.service import package_version
 
 from mcp_server.call_ledger import tool_statistics
 from mcp_server.gateway import OWN
+from mcp_server.routes.wired import Wired
 from mcp_server.upstream_link import LinkStatus
-from mcp_server.wiring import Wiring, wiring_of
 
 TOOL_TAG = "own-tools"
 READ_ONLY = {"x-mcp-annotations": {"readOnlyHint": True, "openWorldHint": False}}
 router = APIRouter(tags=[TOOL_TAG])
-Wired = Annotated[Wiring, Depends(wiring_of)]
 
 
 class UpstreamReport(BaseModel):

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Path, Request
 from servicekit.wire.tools import ToolDescription, ToolList, ToolOutcome
 
-from mcp_server.mcp_caller import SilentCaller
 from mcp_server.rest_outcome import arguments_of, outcome_of, refusal
-from mcp_server.wiring import Wiring, wiring_of
+from mcp_server.routes.wired import Wired
+from mcp_server.silent_caller import SilentCaller
 
 router = APIRouter(prefix="/mcp/tools", tags=["tools"])
-Wired = Annotated[Wiring, Depends(wiring_of)]
 
 
 @router.get("", operation_id="list_tools")

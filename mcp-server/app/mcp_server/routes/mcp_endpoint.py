@@ -20,7 +20,7 @@ from servicekit.mcp_client import RpcError
 from servicekit.mcp_mount import ChangingServer, McpMount
 
 from mcp_server.gateway import Gateway, ListKind
-from mcp_server.mcp_caller import McpCaller
+from mcp_server.routes.mcp_caller import McpCaller
 from mcp_server.upstream import Caller
 
 Context = ServerRequestContext[Any, Any]

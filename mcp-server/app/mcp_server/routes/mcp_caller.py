@@ -119,22 +119,3 @@ class McpCaller:
         except MCPError as error:
             raise RpcError(error.code, error.message, error.data) from error
         return wire(result)
-
-
-class SilentCaller:
-    """A caller over plain HTTP: nothing can be told or asked before the answer."""
-
-    log_level: str | None = None
-    is_asked_directly = False
-
-    def __init__(self, headers: Mapping[str, str], state: Mapping[str, Any] | None) -> None:
-        self.capabilities: WireObject = {}
-        self.headers = headers
-        self.state = state
-
-    async def notify(self, method: str, params: WireObject) -> None:
-        """Drop it."""
-
-    async def ask(self, request: WireObject) -> dict[str, Any]:
-        """Refuse."""
-        raise RpcError(types.INVALID_REQUEST, f"A REST caller can't be asked {request['method']}.")
