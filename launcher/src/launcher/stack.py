@@ -20,6 +20,8 @@ from launcher.units import stack_units
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # sun_path is 104 bytes on macOS, 108 on Linux; the socket's own name needs some.
 _MAX_SOCKET_DIR_BYTES = 80
+_PREFIX = "mcp-stack-"
+_OWNER = "supervisor.pid"
 
 
 async def run_stack(
@@ -76,7 +78,9 @@ def _private_socket_dir() -> Iterator[Path]:
         for each in candidates
         if each and Path(each).is_dir() and os.access(each, os.W_OK) and _is_short(each)
     )
-    path = Path(tempfile.mkdtemp(prefix="mcp-stack-", dir=base))
+    _remove_abandoned(Path(base))
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    (path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
     # The runner gives up root; its new user must pass through, and may see nothing on the way.
     path.chmod(0o711)
     try:
@@ -85,8 +89,27 @@ def _private_socket_dir() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _remove_abandoned(base: Path) -> None:
+    """Clear what stacks left behind whose whole process group was killed, the watch included."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):
+            owner = int((folder / _OWNER).read_text(encoding="ascii"))
+            if folder.stat().st_uid == os.getuid() and not _is_alive(owner):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _is_short(folder: str) -> bool:
-    return len(os.fsencode(folder)) <= _MAX_SOCKET_DIR_BYTES - len("/mcp-stack-12345678")
+    return len(os.fsencode(folder)) <= _MAX_SOCKET_DIR_BYTES - len(f"/{_PREFIX}12345678")
 
 
 @contextlib.contextmanager
