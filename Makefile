@@ -36,10 +36,10 @@ lint: setup-dev ## check style
 	$(VENV) -m ruff format --check .
 
 types: setup-dev ## check types
-	$(VENV) -m mypy
+	$(VENV) -P -m mypy
 
 unit: setup-dev ## run all tests
-	$(VENV) -m pytest -q
+	$(VENV) -P -m pytest -q
 
 format: setup-dev ## lay out the code and fix what can be fixed
 	$(VENV) -m ruff check --fix .
