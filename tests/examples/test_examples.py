@@ -23,6 +23,7 @@ from stack_support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECONDS = 100
 
@@ -65,6 +66,7 @@ def test_every_example_is_executed_here() -> None:
             assert path.name in text, f"no test runs {path.relative_to(EXAMPLES.parent)}"
 
 
+@needs_curl
 def test_curl_chat_answers_with_the_call_it_made(stack: RunningStack) -> None:
     [answer] = json_lines(output(stack, EXAMPLES / "curl/chat.sh", "what is 12345 * 67?"))
 
@@ -74,6 +76,7 @@ def test_curl_chat_answers_with_the_call_it_made(stack: RunningStack) -> None:
     assert str(12345 * 67) in str(answer["response"]).replace(",", "")
 
 
+@needs_curl
 def test_curl_lists_tools_and_calls_one(stack: RunningStack) -> None:
     listed, called = json_lines(output(stack, EXAMPLES / "curl/tools.sh"))
 
@@ -82,6 +85,7 @@ def test_curl_lists_tools_and_calls_one(stack: RunningStack) -> None:
     assert str(2**100) in str(called["output"])
 
 
+@needs_curl
 def test_curl_session_keeps_its_variables(stack: RunningStack) -> None:
     first, second = json_lines(output(stack, EXAMPLES / "curl/sandbox.sh"))
 
@@ -89,6 +93,7 @@ def test_curl_session_keeps_its_variables(stack: RunningStack) -> None:
     assert second["result"] == "42"
 
 
+@needs_curl
 def test_curl_speaks_mcp_without_a_session(stack: RunningStack) -> None:
     answer = output(stack, EXAMPLES / "curl/mcp.sh")
 
