@@ -38,8 +38,8 @@ async def base_url() -> AsyncIterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(20):
-            while not server.started:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110  # uvicorn has no event for it
+            while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+                await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{port}"
         server.should_exit = True
         async with asyncio.timeout(20):

@@ -207,8 +207,8 @@ def _raised(what: str, text: str, action: Action | None) -> str:
     sentence = f"{what}{where} with {_inline(last.strip())}."
     missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", last)
     if missing:
-        sentence += f" The package {missing[1].split('.')[0]} is not installed; say "
-        f"'install {missing[1].split('.')[0]}' to add it."
+        package = missing[1].split(".")[0]
+        sentence += f" The package {package} is not installed; say 'install {package}' to add it."
     printed = before.strip("\n")
     return f"{sentence} Before that it printed:\n{block(printed)}" if printed.strip() else sentence
 

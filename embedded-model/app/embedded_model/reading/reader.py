@@ -388,6 +388,11 @@ def _at_request(found: list[Intent], clauses: Sequence[_Clause], message: _Messa
         is_action(intent) and not isinstance(intent, RunCode) for intent in found
     ):
         return [OutOfScope()]
+    if _is_unclear(clauses, prose):
+        # Prose that nothing explains, and code without a word: running it was not asked for.
+        bare = [code for index, code in enumerate(message.codes) if _stands_bare(index, clauses)]
+        kept = [item for item in found if item not in run_all(bare) and item != OutOfScope()]
+        return [*kept, *shall_i_run(bare)]
     position = _request_position(clauses)
     runs = [intent for clause in clauses if marks_in(clause.words) for intent in clause.intents]
     if position is None or not runs or any(intent not in found for intent in runs):
@@ -400,6 +405,22 @@ def _at_request(found: list[Intent], clauses: Sequence[_Clause], message: _Messa
     ]
     rest = [intent for intent in found if intent not in runs and intent not in ahead]
     return [*[intent for intent in found if intent in ahead], *runs, *rest]
+
+
+def _is_unclear(clauses: Sequence[_Clause], prose: str) -> bool:
+    is_bare = any(_is_mark_only(clause) for clause in clauses)
+    unread = [clause for clause in clauses if not clause.is_read]
+    texts = [text_of(without_courtesy(clause.words)).strip(" ?!.,;:") for clause in unread]
+    is_strange = any(not is_introduction(text) and not is_deictic(text) for text in texts)
+    return is_bare and is_strange and not _IMPERATIVE_CODE.search(prose)
+
+
+def _is_mark_only(clause: _Clause) -> bool:
+    return bool(marks_in(clause.words)) and len(marks_in(clause.words)) == len(clause.words)
+
+
+def _stands_bare(index: int, clauses: Sequence[_Clause]) -> bool:
+    return any(_is_mark_only(clause) and index in marks_in(clause.words) for clause in clauses)
 
 
 def _request_position(clauses: Sequence[_Clause]) -> int | None:
