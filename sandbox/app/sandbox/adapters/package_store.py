@@ -200,11 +200,12 @@ def _delete(path: Path) -> None:
 def _open_to_readers(root: Path, entries: Sequence[Entry]) -> None:
     """Let everybody read and nobody write, whatever the archive and our umask said."""
     for entry in entries:
+        is_program = stat.S_ISDIR(entry.mode) or entry.mode & stat.S_IXUSR
+        mode = 0o755 if is_program else 0o644
         path = root / entry.path
         # What lay in a folder that was left out is gone by now.
-        if path.exists():
-            is_program = stat.S_ISDIR(entry.mode) or entry.mode & stat.S_IXUSR
-            path.chmod(0o755 if is_program else 0o644)
+        if stat.S_IMODE(entry.mode) != mode and path.exists():
+            path.chmod(mode)
 
 
 def _read_json(path: Path) -> Any:

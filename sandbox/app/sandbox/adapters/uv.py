@@ -252,7 +252,9 @@ class Uv:
                 wish,
                 target,
                 self._run(
-                    "install", "--no-deps", "--require-hashes", "--link-mode", "copy",
+                    # Hard links: a set grows by one package at a time, and copying the others
+                    # each time would take seconds. No session may write to either end.
+                    "install", "--no-deps", "--require-hashes", "--link-mode", "hardlink",
                     "--target", str(target), "--python", sys.executable,
                     "--python-version", python, "--requirements", str(folder / "requirements.txt"),
                     home=folder,
