@@ -391,3 +391,21 @@ async def test_listening_client_does_not_hold_up_a_drain() -> None:
         mount.close_streams()
         async with asyncio.timeout(5):
             assert [event async for event in stream] == []
+        with pytest.raises(MCPError):
+            async with client.listen(tools_list_changed=True):
+                pass
+        assert not (await client.call_tool("get_time")).is_error
+
+
+async def test_news_stream_of_an_older_client_does_not_hold_up_a_drain() -> None:
+    app, mount = make_app()
+    headers = {"accept": "application/json, text/event-stream"}
+    async with serving(app) as base, httpx.AsyncClient(base_url=base, trust_env=False) as http:
+        answer = await http.post("/mcp", json=INITIALIZE, headers=headers)
+        headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+        async with http.stream("GET", "/mcp", headers=headers) as news:
+            assert news.status_code == 200
+            mount.close_streams()
+            async with asyncio.timeout(5):
+                assert [line async for line in news.aiter_lines()] == []
+        assert (await http.get("/mcp", headers=headers)).status_code == 503

@@ -95,6 +95,15 @@ class _BoundedSessions(StreamableHTTPSessionManager):
         """The handshake-era sessions that are kept at present."""
         return frozenset(self._server_instances)
 
+    def close_streams(self) -> None:
+        """End the streams of all sessions that only wait for news."""
+        for transport in self._server_instances.values():
+            transport.close_standalone_sse_stream()
+
+
+def _waits_for_news(scope: Scope) -> bool:
+    return scope["method"] == "GET" or (b"mcp-method", b"subscriptions/listen") in scope["headers"]
+
 
 class McpMount:
     """An MCP server as an ASGI endpoint.
@@ -126,6 +135,7 @@ class McpMount:
         self._session_idle_seconds = session_idle_seconds
         self._max_body_bytes = max_body_bytes
         self._manager: _BoundedSessions | None = None
+        self._is_draining = False
         self._route: Route | None = None
         server.add_request_handler(
             "subscriptions/listen", SubscriptionsListenRequestParams, self._listen
@@ -149,7 +159,7 @@ class McpMount:
             max_request_body_size=self._max_body_bytes,
         )
         async with manager.run():
-            self._manager = manager
+            self._manager, self._is_draining = manager, False
             try:
                 yield
             finally:
@@ -157,13 +167,19 @@ class McpMount:
                 self._listen.close()
 
     def close_streams(self) -> None:
-        """End the subscription streams, so that a drain need not wait for their clients."""
+        """End the streams that only wait for news, and open no more: a drain need not wait.
+
+        Calls that are running go on.
+        """
+        self._is_draining = True
         self._listen.close()
+        if self._manager is not None:
+            self._manager.close_streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request of either era."""
         scope["route"] = self._route  # FastAPI's own routes do so: logs and metrics name it
-        if self._manager is None:
+        if self._manager is None or (self._is_draining and _waits_for_news(scope)):
             error = ServiceUnavailable("The service is starting or stopping. Try again soon.")
             response = problem_response(error, current_context().request_id)
             await response(scope, receive, send)
