@@ -39,6 +39,7 @@ _TICK_SECONDS: Final = 0.25
 # A session that is claimed should have the processor before the one that is to replace it.
 _REFILL_PAUSE_SECONDS: Final = 0.02
 _OPEN_PATIENCE_SECONDS: Final = 10.0
+_FULL_PATIENCE_SECONDS: Final = 0.5
 _MAX_ZYGOTE_FAILURES: Final = 5
 _FAREWELL_SECONDS: Final = 6.0
 _RESTART_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 2.0)
@@ -54,12 +55,13 @@ class RunnerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An open request that waits for a ready seat."""
+    """An open request that waits for a ready seat; `is_full` if all were taken when it came."""
 
     visitor: Visitor
     limits: SessionLimits
     package_path: str | None
     expires: float
+    is_full: bool
 
 
 class Listener:
@@ -383,28 +385,31 @@ class Listener:
         except ValueError as error:
             self._refuse(visitor, "bad-request", str(error))
             return
-        if self._seats.in_use + len(self._arrivals) >= self._seats.size:
-            self._refuse(visitor, "full", f"all {self._seats.size} slots are in use")
-            return
-        expires = time.monotonic() + _OPEN_PATIENCE_SECONDS
+        # A session that has just been closed counts until its processes are gone: wait that long.
+        is_full = self._seats.claimed + len(self._arrivals) >= self._seats.size
+        patience = _FULL_PATIENCE_SECONDS if is_full else _OPEN_PATIENCE_SECONDS
         self._forget(visitor)
-        self._arrivals.append(Arrival(visitor, limits, request.package_path, expires))
+        self._arrivals.append(
+            Arrival(visitor, limits, request.package_path, time.monotonic() + patience, is_full)
+        )
         self._serve_arrivals(time.monotonic())
 
     def _serve_arrivals(self, now: float) -> None:
         while self._arrivals:
             first = self._arrivals[0]
-            connection = first.visitor.connection
-            if self._seats.claim(first.limits, first.package_path, connection):
-                connection.close()
-                if self._seats.waiting:
-                    self._spawn_after = now + _REFILL_PAUSE_SECONDS
-            elif now > first.expires:
-                first.visitor.say(Refused("full", "no session became ready in time"))
-                connection.close()
-            else:
-                return
+            if not self._seats.claim(first.limits, first.package_path, first.visitor.connection):
+                break
+            first.visitor.connection.close()
             self._arrivals.popleft()
+            if self._seats.waiting:
+                self._spawn_after = now + _REFILL_PAUSE_SECONDS
+        for late in [arrival for arrival in self._arrivals if now > arrival.expires]:
+            self._arrivals.remove(late)
+            detail = "no session became ready in time"
+            if late.is_full:
+                detail = f"all {self._seats.size} slots are in use"
+            late.visitor.say(Refused("full", detail))
+            late.visitor.connection.close()
 
     def _refuse(self, visitor: Visitor, reason: RefusalReason, detail: str) -> None:
         visitor.say(Refused(reason, detail))

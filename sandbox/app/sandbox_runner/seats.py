@@ -62,9 +62,14 @@ class Seats:
         self._wiper = Wiper(house, on_wiped)
 
     @property
+    def claimed(self) -> int:
+        """Seats that a client has."""
+        return sum(seat.is_claimed for seat in self._seats.values())
+
+    @property
     def in_use(self) -> int:
         """Seats that a client has, or whose slot is not wiped yet."""
-        return sum(seat.is_claimed for seat in self._seats.values()) + self._wiper.pending
+        return self.claimed + self._wiper.pending
 
     @property
     def has_room(self) -> bool:

@@ -37,6 +37,8 @@ ENVIRONMENT: Final = MappingProxyType(
         "MKL_NUM_THREADS": "1",
         "NUMEXPR_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
+        # Its semaphores are refused; this says so without a warning in each session.
+        "JOBLIB_MULTIPROCESSING": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 )
@@ -88,6 +90,7 @@ def main() -> None:
     """Serve the listener on descriptor 3 until it goes."""
     line = socket.socket(fileno=LINE_FD)
     os.set_inheritable(LINE_FD, False)
+    os.setsid()  # Ctrl-C in a terminal is the listener's to answer
     message, _ = control.receive(line)
     config = ZygoteConfig.from_json(message)
     settings = config.settings
