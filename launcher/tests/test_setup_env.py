@@ -151,6 +151,17 @@ def test_locks_name_no_index_and_pin_by_hash() -> None:
         assert not any("://" in line or line.startswith("--") for line in lines)
 
 
+def test_folder_of_another_user_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", ".run/set-up.lock")
+
+    monkeypatch.setattr(Setup, "install", refuse)
+    assert setup_env.main(["x", "runtime"]) == 1
+    assert ".run/set-up.lock: Permission denied" in capsys.readouterr().err
+
+
 def test_unknown_kind_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert setup_env.main(["x", "everything"]) == 1
     assert "use runtime, dev or lock" in capsys.readouterr().err

@@ -72,6 +72,12 @@ def main(argv: Sequence[str]) -> int:
     except SetupError as error:
         sys.stderr.write(f"set-up: {error}\n")
         return 1
+    except OSError as error:
+        place = error.filename or "a file"
+        sys.stderr.write(
+            f"set-up: {place}: {error.strerror}. Was it made by another user, or is the disk full?\n"
+        )
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nset-up: interrupted; the next start goes on from here.\n")
         return 130
