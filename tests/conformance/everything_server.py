@@ -1,7 +1,8 @@
 """An MCP server with one of everything, for the official conformance suite to call.
 
-    python everything_server.py PORT
+    python everything_server.py PORT [older]
 
+With `older` it answers as a server that does not know the 2026-07-28 revision.
 It is written on the SDK's low-level server, with plain JSON results, so that what the
 suite sees through the gateway is what stands here. The names are the suite's.
 """
@@ -30,6 +31,8 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 from servicekit.mcp_mount import ChangingServer, McpMount
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Context = ServerRequestContext[Any, Any]
 Result = dict[str, Any]
@@ -657,5 +660,20 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="everything", lifespan=lifespan)
 mount.attach(app)
 
+
+class OlderEra:
+    """Refuses the 2026-07-28 revision."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (b"mcp-protocol-version", b"2026-07-28") in scope.get("headers", []):
+            await JSONResponse({"error": "unknown protocol version"}, 400)(scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
+
+
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    served: ASGIApp = OlderEra(app) if "older" in sys.argv[2:] else app
+    uvicorn.run(served, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
