@@ -1,7 +1,7 @@
 """Builds and runs a service: everything that all of them have, once."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any, Protocol, TypeVar
@@ -302,7 +302,9 @@ def run_service(app: FastAPI, settings: ServiceSettings) -> None:
     )
     begin_drain = app.begin_drain if isinstance(app, Service) else lambda: None
     server = _Server(config, begin_drain)
-    server.run()
+    # Uvicorn raises the signal again after a clean end; a Ctrl-C then needs no traceback.
+    with suppress(KeyboardInterrupt):
+        server.run()
     if not server.started:
         raise SystemExit(3)  # uvicorn's own status for a failed start
 
