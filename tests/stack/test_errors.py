@@ -210,6 +210,7 @@ def test_gateway_that_is_down_is_named(stack: RunningStack, tmp_path: Path) -> N
         is_ready=False,
         MCP_SERVER_URL=f"http://127.0.0.1:{free_ports(1)[0]}",
         MIDDLEWARE_EMBEDDED_MODEL_URL=f"{stack.url('embedded-model')}/v1",
+        MIDDLEWARE_CHAT_TIMEOUT_SECONDS="3",
     ) as service:
         assert_problem(chat(service, "What time is it?"), 502, "gateway-unreachable")
         assert_problem(service.http.get(f"{service.url}/tools"), 502, "gateway-unreachable")

@@ -146,7 +146,7 @@ def test_ask_that_fails_ends_with_one_and_says_why_on_stderr(tmp_path: Path) -> 
         tmp_path,
         own_ports(),
         LLM_BASE_URL=f"http://127.0.0.1:{free_ports(1)[0]}/v1",
-        MIDDLEWARE_CHAT_TIMEOUT_SECONDS="8",
+        MIDDLEWARE_CHAT_TIMEOUT_SECONDS="3",
     )
 
     done = run_launcher("ask", "hello", environment=environment)
