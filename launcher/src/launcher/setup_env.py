@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         place = error.filename or "a file"
         sys.stderr.write(
-            f"set-up: {place}: {error.strerror}. Was it made by another user, or is the disk full?\n"
+            f"set-up: {place}: {error.strerror}. Is it another user's, or the disk full?\n"
         )
         return 1
     except KeyboardInterrupt:
