@@ -1,5 +1,6 @@
 """The gazetteer: from what people call a place to the name of its time zone."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rapidfuzz.distance import OSA
 from embedded_model import lexicon
 
 _MANY = "?"
+_OFFSET = re.compile(r"(?:utc|gmt)(?P<sign>[+-])0?(?P<hours>\d{1,2})(?::?00)?", re.IGNORECASE)
 # Zones of tzdata's own that no person asks for.
 _ODD_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 _MIN_FUZZY_LETTERS = 5
@@ -124,10 +126,23 @@ def first_words() -> frozenset[str]:
 
 def find_place(text: str) -> Place | VaguePlace | None:
     """Look a name up as it stands, in any case and without accents."""
+    if (offset := _OFFSET.fullmatch(text.strip())) is not None:
+        return _fixed_offset(offset["sign"], int(offset["hours"]))
     found = gazetteer().get(text.lower().strip()) or gazetteer().get(fold(text))
     if found is None and fold(text).startswith("the "):
         return gazetteer().get(fold(text).removeprefix("the "))
     return found
+
+
+def looks_like_offset(text: str) -> bool:
+    """Say whether a word is an offset from UTC, as in `UTC+2`."""
+    return _OFFSET.fullmatch(text.strip()) is not None
+
+
+def _fixed_offset(sign: str, hours: int) -> Place | None:
+    # POSIX counts the other way round: Etc/GMT-2 is two hours ahead of UTC.
+    zone = "UTC" if hours == 0 else f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
+    return Place(f"UTC{sign}{hours}", zone, "region") if zone in available_timezones() else None
 
 
 def guess_place(text: str) -> Place | VaguePlace | None:

@@ -393,4 +393,6 @@ def _is_bare_expression(text: str) -> bool:
     value = tree.body[0].value
     if isinstance(value, ast.Compare):
         return not any(isinstance(operator, ast.In | ast.NotIn | ast.Is) for operator in value.ops)
-    return isinstance(value, ast.BinOp | ast.List | ast.Dict | ast.Set | ast.JoinedStr)
+    if isinstance(value, ast.BinOp):  # `hello-world` is a name, and no difference
+        return any(isinstance(node, ast.Constant | ast.Call) for node in ast.walk(value))
+    return isinstance(value, ast.List | ast.Dict | ast.Set | ast.JoinedStr)

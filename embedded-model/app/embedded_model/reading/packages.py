@@ -303,6 +303,11 @@ def read_packages(words: Sequence[Word]) -> tuple[Intent, ...]:
     return _listing(words, text) or _install(words, text)
 
 
+def read_package_question(words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read a question for what is installed, its courtesy still on: "can I use numpy?"."""
+    return _asked(words, text_of(words).strip(" ?!.,:"))
+
+
 def _is_about_packages(words: Sequence[Word]) -> bool:
     return any(word.text in _NOUNS or is_known(word.raw.strip("\"'")) for word in words)
 
@@ -322,18 +327,20 @@ def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
         & {
             "list",
             "show",
-            "what",
-            "which",
             "have",
             "installed",
             "available",
             "see",
             "display",
             "print",
-            "get",
-            "give",
-            "tell",
+            "there",
             "import",
+            "use",
+            "access",
+            "every",
+            "all",
+            "preinstalled",
+            "pre-installed",
         }
     ):
         return (ListPackages(),)
@@ -400,8 +407,10 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
     has_noun = any(word.text in _NOUNS for word in rest) or "installed" in text
     if has_noun or all(is_known(item.name) for item in items):
         return _installs(items)
+    has_article = any(word.text in {"a", "an", "some", "more", "my"} for word in rest)
     if (
         len(items) == 1
+        and not has_article
         and len(_argument(rest).split()) == 1
         and re.match(r"(?:i|we)? ?(?:need|want|require|get)", text)
     ):

@@ -44,7 +44,7 @@ from embedded_model.reading.code_text import Code, MarkedText, find_code, mark
 from embedded_model.reading.context import Context, Done
 from embedded_model.reading.dates import read_date_question
 from embedded_model.reading.follow_up import read_follow_up
-from embedded_model.reading.packages import read_packages
+from embedded_model.reading.packages import read_package_question, read_packages
 from embedded_model.reading.plots import mentions_plot, read_plot
 from embedded_model.reading.sums import read_sum
 from embedded_model.reading.talk import read_talk
@@ -84,6 +84,10 @@ _GERUNDS = {
     "listing": "list",
     "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
 }  # fmt: skip
+_WHERE = re.compile(
+    r"^(?:i'm|i am|we're|we are|i live|we live|he is|she is|they are|i'm "
+    r"currently|my \w+ (?:is|lives|works))\b.*\b(?:in|at|from)\b"
+)
 _VAGUE_INSTALL = re.compile(
     r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a"
     r"|the|some|my) (?:new )?(?:library|package|module|libraries|packages"
@@ -217,7 +221,7 @@ def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
         return (Refuse("All right, I won't."),), _READ
     if marks_in(words):
         return _read_marked(bare, message)
-    found = _read_request(bare, message) or read_time(words)
+    found = read_package_question(words) or _read_request(bare, message) or read_time(words)
     if found:
         return found, _READ
     if (talk := read_talk(text_of(bare))) is not None:
@@ -332,8 +336,24 @@ def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, .
             found.extend(_left_over(clause, message))
         elif not (is_governed and not _stands_alone(text)):
             found.extend(clause.intents)
-    found = _with_codes(found, clauses, message)
+    found = _with_whereabouts(_with_codes(found, clauses, message), clauses)
     return _tidied(found)
+
+
+def _with_whereabouts(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:
+    """Read "I'm in Berlin, what time is it?": the statement says where."""
+    said = [
+        clause.words
+        for clause in clauses
+        if not clause.is_read and _WHERE.search(text_of(clause.words))
+    ]
+    places = [
+        item.place for words in said for item in places_in(words) if isinstance(item.place, Place)
+    ]
+    if len(said) != 1 or len(places) != 1 or TellTime() not in found:
+        return found
+    there = TellTime(places[0].zone, places[0].name)
+    return [there if item == TellTime() else item for item in found if item != OutOfScope()]
 
 
 def _stands_alone(text: str) -> bool:

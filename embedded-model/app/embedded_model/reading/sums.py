@@ -23,7 +23,7 @@ _A, _B = "(?P<a>.+?)", "(?P<b>.+)"
 _PCT = r"(?:%|percent|per cent|pct)"
 # What is said after a sum: "what does 7*6 equal".
 _TAIL = re.compile(
-    r"\s*(?:=|\?|\.|!(?<!\d!)|equals?(?: to)?|is equal to|is what|make"
+    r"\s*(?:=|\?|\.|!(?<![\d)]!)|equals?(?: to)?|is equal to|is what|make"
     r"|makes|give|gives|come to|comes to|amount to"
     r"|result in|add up to|in total|together|all together|altogether"
     r"|exactly|is|be|have|evaluate to|,)\s*$"
@@ -34,6 +34,14 @@ Build = Callable[[Formula, Formula], Formula]
 _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
     (re.compile(pattern), build)
     for pattern, build in (
+        (
+            rf"(?:which (?:is|number is) )?(?:bigger|larger|greater|higher) ?[,:]? {_A} or {_B}",
+            lambda a, b: Function("max", (a, b)),
+        ),
+        (
+            rf"(?:which (?:is|number is) )?(?:smaller|lower|less) ?[,:]? {_A} or {_B}",
+            lambda a, b: Function("min", (a, b)),
+        ),
         (
             rf"(?:add|adding|sum|sum up|you add) {_A} (?:to|and|with|plus) {_B}",
             lambda a, b: Binary("+", a, b),
@@ -131,6 +139,10 @@ _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
         ),
         (rf"{_A} to (?:the )?{_B}(?:th|rd|nd|st)(?: power)?", lambda a, b: Binary("**", a, b)),
     )
+)
+_DEGREES = re.compile(
+    r"\b(?P<name>sin|cos|tan)(?:e|ine|gent)?(?: of)? "
+    r"\(?(?P<angle>\d+(?:\.\d+)?)\)? ?(?:degrees?|deg|\u00b0)"
 )
 _SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
     (re.compile(r"(?:square|squaring) (?P<a>.+)"), lambda a: Binary("**", a, Number("2"))),
@@ -260,7 +272,7 @@ def _bare(formula: Formula) -> Formula:
 
 def read_sum(text: str) -> Calculate | None:
     """Read a text that is a sum and nothing else."""
-    text = tidy(text)
+    text = _DEGREES.sub(r"\g<name>(radians(\g<angle>))", tidy(text))
     for candidate in (text, re.sub(r"(?<=\d)\s*[.,]$", "", text)):
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):

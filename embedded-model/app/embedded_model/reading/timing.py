@@ -16,6 +16,7 @@ from embedded_model.places import (
     first_words,
     fold,
     guess_place,
+    looks_like_offset,
 )
 from embedded_model.wording import Word, text_of
 
@@ -127,6 +128,9 @@ def places_in(words: Sequence[Word]) -> tuple[Found, ...]:
 def _place_at(words: Sequence[Word], index: int) -> Found | None:
     first = words[index].raw.lower().removesuffix("'s")
     folded = fold(first).split()
+    if looks_like_offset(first):
+        place = find_place(first)
+        return Found(place, index, index + 1) if place is not None else None
     if not folded or (
         folded[0] not in first_words() and first not in first_words() and folded[0] != "the"
     ):
