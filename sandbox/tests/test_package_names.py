@@ -241,6 +241,8 @@ def test_words_of_the_installer_become_typed_errors_without_addresses() -> None:
     )
     assert isinstance(down, IndexUnavailable)
     assert "key" not in down.detail
+    named = "Because certificate-zebra was not found in the package registry"
+    assert isinstance(explain_failure(Wish("certificate-zebra"), named), PackageUnknown)
     missing = "Because zebra was not found in the package registry and you require zebra"
     assert isinstance(explain_failure(Wish("zebra"), missing), PackageUnknown)
     assert yanked_pin('warning: `six==1` is yanked (reason: "x")') == "six==1"

@@ -78,7 +78,7 @@ _UNREACHABLE: Final = (
     "connection reset",
     "operation timed out",
     "tls handshake",
-    "certificate",
+    "invalid peer certificate",
     "http status server error",
     "could not connect",
     "network connectivity is disabled",
