@@ -1,6 +1,6 @@
 """What a message can ask for: a closed union of values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from embedded_model.formula import Formula
@@ -42,7 +42,8 @@ class Calculate:
     """A question that a line of code answers: a sum, a date.
 
     `label` names what is asked ("17 * 23"); with `yes` and `no` the code prints a
-    truth value. `formula` is kept for a follow-up ("times 2").
+    truth value. `formula` is kept for a follow-up ("times 2"), and so is `source`, the
+    question in full when a follow-up had to complete it.
     """
 
     code: str
@@ -50,6 +51,7 @@ class Calculate:
     formula: Formula | None = None
     yes: str | None = None
     no: str | None = None
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Draw:
 
     code: str
     label: str
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

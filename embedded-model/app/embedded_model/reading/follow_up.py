@@ -20,7 +20,7 @@ from embedded_model.intents import (
     TellTime,
 )
 from embedded_model.places import find_place, guess_place
-from embedded_model.reading.context import Context, Done
+from embedded_model.reading.context import Context
 from embedded_model.reading.dates import DATE, read_date_question
 from embedded_model.reading.numerals import read_numeral
 from embedded_model.reading.packages import read_packages
@@ -246,7 +246,9 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 # --- the same again with something else in it
-def _varied(words: Sequence[Word], text: str, context: Context) -> tuple[Intent, ...]:
+def _varied(  # noqa: C901  # one case a kind
+    words: Sequence[Word], text: str, context: Context
+) -> tuple[Intent, ...]:
     last = context.last
     if last is None:
         return _awaited_place(text, words, context)
@@ -261,13 +263,19 @@ def _varied(words: Sequence[Word], text: str, context: Context) -> tuple[Intent,
             case TellTime() | ConvertTime():
                 varied = _elsewhere(words, intent)
             case Calculate():
-                varied = _other_sum(last, fragment, is_led=is_led or text != fragment)
+                varied = _other_sum(
+                    intent.source or last.text, fragment, is_led=is_led or text != fragment
+                )
             case RunCode():
                 varied = _other_code(intent, fragment, is_led=is_led)
             case Draw():
-                varied = _other_plot(last, fragment, is_led=is_led)
+                varied = _other_plot(intent.source or last.text, fragment, is_led=is_led)
             case Install():
                 varied = _other_package(fragment, is_led=is_led)
+            case ListPackages(asked=asked) if asked:
+                named = _other_package(fragment, is_led=is_led)
+                names = tuple(item.package for item in named if isinstance(item, Install))
+                varied = (ListPackages(names),) if names else ()
             case _:
                 varied = ()
         return varied
@@ -369,18 +377,18 @@ def _moved(last: TellTime | ConvertTime, there: Intent) -> Intent:
     return there
 
 
-def _other_sum(last: Done, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
-    source = _digitised(last.text)
+def _other_sum(asked: str, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
+    source = _digitised(asked)
     for text in _variants(source, _digitised(fragment), is_led=is_led):
         if text == "?":
             return (AskBack("Which of the numbers shall I replace?"),)
         read = _reread_sum(text)
-        if read:
-            return read
+        if read is not None:
+            return (replace(read, source=text),)
     return ()
 
 
-def _reread_sum(text: str) -> tuple[Intent, ...]:
+def _reread_sum(text: str) -> Calculate | None:
     text = re.sub(
         r"^(?:(?:what|how much|how many)(?: is|'s| are)?|what's|calculate"
         r"|compute|tell me|evaluate|please|and|is|give me|show me) (?=.)",
@@ -390,7 +398,7 @@ def _reread_sum(text: str) -> tuple[Intent, ...]:
     found = read_date_question(text) or read_sum(text) or read_date_question("how many " + text)
     if found is None:
         found = read_sum(re.sub(r"^(?:what is|what's|the)\s+", "", text))
-    return (found,) if found is not None else ()
+    return found
 
 
 def _variants(source: str, fragment: str, *, is_led: bool) -> list[str]:
@@ -502,19 +510,19 @@ def _number_to_change(code: str) -> tuple[int, int] | None:
 _SPAN = re.compile(r"(?:from|between|over) .+|to \S+$")
 
 
-def _other_plot(last: Done, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
-    span = re.search(r"\b(?:for x |x )?(?:from|between|in|over) \S.*$", last.text)
+def _other_plot(asked: str, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
+    span = re.search(r"\b(?:for x |x )?(?:from|between|in|over) \S.*$", asked)
     if re.match(r"(?:from|between) ", fragment):
-        text = (last.text[: span.start()].strip() if span else last.text) + " " + fragment
+        text = (asked[: span.start()].strip() if span else asked) + " " + fragment
     elif is_led and (value := _VALUE.match(_digitised(fragment))) and span:
-        text = re.sub(r"\S+$", value["value"], last.text)
+        text = re.sub(r"\S+$", value["value"], asked)
     elif is_led:
         has_range = re.search(r"\bfrom\b|\bbetween\b", fragment)
         text = f"plot {fragment} {span[0] if span and not has_range else ''}".strip()
     else:
         return ()
     plot = read_plot(text)
-    return (plot,) if isinstance(plot, Draw) else ()
+    return (replace(plot, source=text),) if isinstance(plot, Draw) else ()
 
 
 def _other_package(fragment: str, *, is_led: bool) -> tuple[Intent, ...]:

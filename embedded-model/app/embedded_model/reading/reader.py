@@ -7,7 +7,7 @@ the fewest words left over is taken (dynamic programming over the places where i
 import datetime as dt
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embedded_model.intents import (
     AskBack,
@@ -223,7 +223,7 @@ def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
         return _read_marked(bare, message)
     found = read_package_question(words) or _read_request(bare, message) or read_time(words)
     if found:
-        return found, _READ
+        return _there_again(found, bare, context), _READ
     if (talk := read_talk(text_of(bare))) is not None:
         return (talk,), _TALK
     if is_deictic(text_of(bare)) and message.codes:
@@ -231,6 +231,22 @@ def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
     if follow := (read_follow_up(led, context) or read_follow_up(bare, context)):
         return follow, _FRAGMENT
     return _read_about_code(bare)
+
+
+def _there_again(
+    found: tuple[Intent, ...], words: Sequence[Word], context: Context
+) -> tuple[Intent, ...]:
+    """Read "and the date there?" after a question for the time in a place."""
+    says_there = any(word.text == "there" for word in words)
+    last = context.last.intents[-1] if context.last is not None else None
+    if not says_there or not isinstance(last, TellTime) or last.zone is None:
+        return found
+    return tuple(
+        replace(item, zone=last.zone, place=last.place)
+        if isinstance(item, TellTime) and item.zone is None
+        else item
+        for item in found
+    )
 
 
 def _read_about_code(

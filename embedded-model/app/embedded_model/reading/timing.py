@@ -207,6 +207,10 @@ def _is_time_question(
     if bag & _ANCHORS:
         return text not in {
             "what is time",
+            "it's about time",
+            "it is about time",
+            "it's time",
+            "it is time",
             "what's time",
             "time zone",
             "timezone",
