@@ -61,6 +61,7 @@ class ProcessTree:
         self._status = os.open(f"/proc/{root}/status", os.O_RDONLY | os.O_CLOEXEC)
         self.baseline_bytes = self.usage().memory_bytes
         self.address_space_bytes = _number(_read(self._status), b"VmSize") << 10
+        self._resident_bytes = _number(_read(self._status), b"VmRSS") << 10
         self._mark_bytes = 0
 
     def freeze(self) -> None:
@@ -106,7 +107,9 @@ class ProcessTree:
         mark = _number(status, b"VmHWM") << 10
         is_higher = mark > self._mark_bytes
         self._mark_bytes = max(mark, self._mark_bytes)
-        return mark if is_higher else _number(status, b"VmRSS") << 10
+        # Of a worker that has ended nothing is left to read: it had what it had before.
+        self._resident_bytes = (_number(status, b"VmRSS") << 10) or self._resident_bytes
+        return mark if is_higher else self._resident_bytes
 
     def _signal(self, number: int) -> None:
         try:

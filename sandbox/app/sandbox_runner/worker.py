@@ -64,6 +64,8 @@ def main(
         channel = socket.socket(fileno=LINE_FD)
         streams = StandardStreams()
         namespace = Namespace()
+        namespace.warm_up()
+        streams.settle()
         _reseed()
         sys.path[:] = [path for path in sys.path if path != _OWN_PARENT]
         channel.send(READY)
