@@ -194,6 +194,10 @@ def test_what_is_said_and_run_is_never_logged(stack: RunningStack) -> None:
 
 
 def test_deadline_of_the_caller_bounds_the_whole_chain(stack: RunningStack) -> None:
+    def ended_by_time() -> float:
+        return stack.metric("sandbox", "sandbox_executions_total", status="timeout")
+
+    before = ended_by_time()
     begun = time.monotonic()
 
     response = stack.post_chat("run this: `while True: pass`", headers={"x-deadline-ms": "2000"})
@@ -209,6 +213,8 @@ def test_deadline_of_the_caller_bounds_the_whole_chain(stack: RunningStack) -> N
         within=2,
         what="the run's end after the caller's deadline",
     )
+    # The sandbox knew the deadline: it ended the run by itself, not because its caller hung up.
+    assert ended_by_time() == before + 1
 
 
 def test_deadline_in_the_body_bounds_the_chat(stack: RunningStack) -> None:
