@@ -34,7 +34,7 @@ TRACEBACK = (
         ),
         (RunCode("print('a')"), "a\n", "The output is `a`."),
         (RunCode("len('abc')"), "Result: 3", "The result is `3`."),
-        (RunCode("x = 1"), "", "The code ran and printed nothing: there was no output."),
+        (RunCode("x = 1"), "", "The code ran and printed nothing."),
         (RunCode("x"), "a\nb", "The output is:\n```\na\nb\n```"),
         (
             RunCode("x"),
@@ -110,3 +110,29 @@ def test_difference_of_two_clocks_is_told_in_hours_and_minutes() -> None:
         ]
     )
     assert sentence == "Delhi is 5 hours and 30 minutes ahead of London."
+
+
+def test_stopped_run_says_why_and_what_it_printed() -> None:
+    text = "tick\nTimed out: the code was still running after 5 s and was stopped. Make it do less."
+    assert sentence_for(RunCode("…"), "execute_code", text) == (
+        "Timed out: the code was still running after 5 s and was stopped. Make it do less."
+        " Before that it printed:\n```\ntick\n```"
+    )
+
+
+def test_output_that_only_speaks_of_errors_is_output() -> None:
+    assert sentence_for(RunCode("…"), "execute_code", "error rate: 5") == (
+        "The output is `error rate: 5`."
+    )
+
+
+def test_syntax_error_without_a_header_is_an_error() -> None:
+    text = "  File \"<cell>\", line 1\n    print(\n         ^\nSyntaxError: '(' was never closed"
+    sentence = sentence_for(RunCode("print("), "execute_code", text)
+    assert sentence == "The code failed in line 1 with `SyntaxError: '(' was never closed`."
+
+
+def test_run_without_output_is_said_once() -> None:
+    text = "The code ran and printed nothing."
+    assert sentence_for(RunCode("x = 1"), "execute_code", text) == text
+    assert sentence_for(Draw("…", "sin(x)"), "execute_code", text) == "I plotted sin(x)."

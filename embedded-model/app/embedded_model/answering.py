@@ -20,11 +20,17 @@ from embedded_model.intents import (
 )
 
 _ERROR_START = re.compile(
-    r"^\s*(?:error\b|failed\b|failure\b|traceback \(most recent call last\)"
-    r"|tool error|cannot |could not |can't |unknown (?:tool|time ?zone)"
-    r"|refused\b|the tool .* failed)",
+    r"^\s*(?:error\b|failed\b|failure\b|tool error|cannot |could not |can't |refused\b"
+    r"|unknown (?:tool|time ?zone)|there is no time zone|the tool .* failed)",
     re.IGNORECASE,
 )
+# How a run ends that did not end by itself, after whatever it printed (code-executor's words).
+_ENDING = re.compile(
+    r"^(?:Error: |Timed out: |Out of memory: |Too much output: |Cancelled: |The code was stopped"
+    r"|The code crashed).*\Z",
+    re.MULTILINE | re.DOTALL,
+)
+_MAX_ENDING_LINES = 3
 _TRACEBACK = "Traceback (most recent call last)"
 _EXCEPTION = re.compile(
     r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning"
@@ -37,6 +43,7 @@ _PACKAGE_LINE = re.compile(
     re.MULTILINE,
 )
 _MAX_INLINE = 200
+_NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,12 @@ class ToolAnswer:
     is_error: bool
 
 
-def read_answer(content: str) -> ToolAnswer:
-    """Read a tool's message, which may be text, or JSON around a text."""
+def read_answer(content: str, *, is_code: bool = False) -> ToolAnswer:
+    """Read a tool's message, which may be text, or JSON around a text.
+
+    What code prints may begin with "error" and be none: with `is_code` only a traceback or
+    the executor's own words at the end count as a failure.
+    """
     stripped = content.strip()
     if stripped.startswith("{"):
         try:
@@ -57,11 +68,12 @@ def read_answer(content: str) -> ToolAnswer:
         except ValueError:
             document = None
         if isinstance(document, dict):
-            return _from_fields(document, stripped)
-    return ToolAnswer(content.strip("\n"), {}, bool(_ERROR_START.match(stripped)))
+            return _from_fields(document, stripped, is_code=is_code)
+    text = content.strip("\n")
+    return ToolAnswer(text, {}, _looks_failed(text, is_code=is_code))
 
 
-def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
+def _from_fields(fields: Mapping[str, Any], raw: str, *, is_code: bool) -> ToolAnswer:
     error = fields.get("error")
     failed = (
         fields.get("success") is False
@@ -83,7 +95,9 @@ def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
             shown = fields.get("result")
             has_result = name == "stdout" and isinstance(shown, str)
             return ToolAnswer(
-                f"{text}\nResult: {shown}" if has_result else text, fields, _looks_failed(text)
+                f"{text}\nResult: {shown}" if has_result else text,
+                fields,
+                _looks_failed(text, is_code=is_code),
             )
     if isinstance(fields.get("result"), str):
         return ToolAnswer(f"Result: {fields['result']}", fields, is_error=False)
@@ -91,8 +105,23 @@ def _from_fields(fields: Mapping[str, Any], raw: str) -> ToolAnswer:
     return ToolAnswer("" if is_empty_run else raw, fields, is_error=False)
 
 
-def _looks_failed(text: str) -> bool:
-    return bool(_ERROR_START.match(text))
+def _looks_failed(text: str, *, is_code: bool) -> bool:
+    if not is_code and _ERROR_START.match(text):
+        return True
+    return _has_traceback(text) or _ending(text) is not None
+
+
+def _has_traceback(text: str) -> bool:
+    lines = text.rstrip().splitlines()
+    is_headed = any(line.startswith((_TRACEBACK, '  File "')) for line in lines)
+    return is_headed and bool(_EXCEPTION.match(lines[-1]) or _TRACEBACK in text)
+
+
+def _ending(text: str) -> re.Match[str] | None:
+    found = _ENDING.search(text.rstrip())
+    while found is not None and found[0].count("\n") >= _MAX_ENDING_LINES:
+        found = _ENDING.search(text.rstrip(), found.start() + 1)
+    return found
 
 
 def _error_text(fields: Mapping[str, Any], raw: str) -> str:
@@ -125,7 +154,8 @@ def sentence_for(action: Action | None, name: str, content: str) -> str:  # noqa
     content
         The text of the tool's message.
     """
-    answer = read_answer(content)
+    is_code = isinstance(action, RunCode | Calculate | Draw)
+    answer = read_answer(content, is_code=is_code)
     if answer.is_error:
         return _failure(action, name, answer)
     match action:
@@ -188,17 +218,34 @@ def _failure(action: Action | None, name: str, answer: ToolAnswer) -> str:
         what += f" for {action.place}"
     if isinstance(action, Install):
         what = f"{action.package} could not be installed"
-    text = answer.text.strip()
-    if _TRACEBACK in text:
+    text = answer.text.strip("\n")
+    if _has_traceback(text):
         return _raised(what, text, action)
+    if isinstance(action, RunCode | Calculate | Draw) and (ending := _ending(text)) is not None:
+        return _ended(what, text[: ending.start()], ending[0])
     text = re.sub(r"^(?:tool )?error:\s*", "", text, flags=re.IGNORECASE)
     if "\n" in text:
         return f"{what}:\n{block(text)}"
     return f"{what}: {text.rstrip('.')}."
 
 
+def _ended(what: str, printed: str, ending: str) -> str:
+    ending = " ".join(ending.split()).removeprefix("Error: ")
+    is_own = ending.startswith(("The code", "Timed out", "Out of", "Too much", "Cancelled"))
+    sentence = ending if is_own else f"{what}: {ending}"
+    return _with_printed(sentence.rstrip(".") + ".", printed)
+
+
+def _with_printed(sentence: str, printed: str) -> str:
+    printed = printed.strip("\n")
+    return f"{sentence} Before that it printed:\n{block(printed)}" if printed.strip() else sentence
+
+
 def _raised(what: str, text: str, action: Action | None) -> str:
-    before, _, trace = text.partition(_TRACEBACK)
+    start = min(
+        (place for sign in (_TRACEBACK, '  File "') if (place := text.find(sign)) >= 0), default=0
+    )
+    before, trace = text[:start], text[start:]
     lines = [line for line in trace.splitlines() if line.strip()]
     flat = [line for line in lines if not line.startswith((" ", "\t")) and _EXCEPTION.match(line)]
     last = flat[-1] if flat else lines[-1].strip()
@@ -209,8 +256,7 @@ def _raised(what: str, text: str, action: Action | None) -> str:
     if missing:
         package = missing[1].split(".")[0]
         sentence += f" The package {package} is not installed; say 'install {package}' to add it."
-    printed = before.strip("\n")
-    return f"{sentence} Before that it printed:\n{block(printed)}" if printed.strip() else sentence
+    return _with_printed(sentence, before)
 
 
 # --- times
@@ -273,7 +319,7 @@ def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
 
 def _value(answer: ToolAnswer) -> str:
     output, result = _output_and_result(answer)
-    return output.strip() or result or ""
+    return output.strip().replace(_NO_OUTPUT, "") or result or ""
 
 
 def _calculated(action: Calculate, answer: ToolAnswer) -> str:
@@ -291,18 +337,24 @@ def _calculated(action: Calculate, answer: ToolAnswer) -> str:
 
 def _ran(answer: ToolAnswer) -> str:
     output, result = _output_and_result(answer)
+    if output.strip() == _NO_OUTPUT:
+        return _NO_OUTPUT
     parts: list[str] = []
     if output.strip():
         parts.append(_shown("The output is", output.strip("\n")))
     if result is not None:
         parts.append(_shown("The result is", result))
-    return "\n".join(parts) or "The code ran and printed nothing: there was no output."
+    return "\n".join(parts) or _NO_OUTPUT
 
 
 def _drawn(label: str, answer: ToolAnswer) -> str:
     output, _ = _output_and_result(answer)
     plotted = f"I plotted {label}."
-    return f"{plotted} {_shown('The code printed', output)}" if output.strip() else plotted
+    return (
+        f"{plotted} {_shown('The code printed', output)}"
+        if output.strip(" \n") not in {"", _NO_OUTPUT}
+        else plotted
+    )
 
 
 # --- packages
