@@ -194,7 +194,7 @@ async def test_tool_s_own_failure_is_a_result(answer):
         (problem(504), ToolTimeout, 504),
         (problem(429, "too-busy"), StackError, 429),
         ({"code": -32001, "message": "down"}, ToolUnavailable, 502),
-        ({"code": -32002, "message": "slow"}, ToolTimeout, 504),
+        ({"code": -32007, "message": "slow"}, ToolTimeout, 504),
         ({"code": -32602, "message": "Unknown tool"}, ArgumentsInvalid, 422),
         (
             {"code": -32602, "message": "x", "data": {"type": "tool-unknown", "status": 404}},

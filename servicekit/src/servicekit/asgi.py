@@ -42,7 +42,7 @@ class RequestTooSlow(StackError):
     type = "request-too-slow"
     title = "The body came too slowly"
     http_status = 408
-    rpc_code = -32002
+    rpc_code = -32007
 
 
 def route_of(scope: Scope) -> str | None:

@@ -138,4 +138,4 @@ class DeadlineExceeded(StackError):
     type = "deadline-exceeded"
     title = "Out of time"
     http_status = 504
-    rpc_code = -32002
+    rpc_code = -32007
