@@ -80,6 +80,8 @@ class RunningStack:
     environment: Mapping[str, str]
     mark: str
     http: httpx.Client = field(default_factory=client)
+    # Kept from the start: afterwards the process that knew it may be gone.
+    known_socket: Path | None = None
 
     # -- talk to it -------------------------------------------------------------------------
 
@@ -157,6 +159,8 @@ class RunningStack:
 
     def socket_path(self) -> Path:
         """Give the runner's socket, from the environment of the service that uses it."""
+        if self.known_socket is not None:
+            return self.known_socket
         pid = self.pid("sandbox")
         assert pid is not None
         return Path(psutil.Process(pid).environ()["SANDBOX_RUNNER_SOCKET"])
@@ -183,7 +187,8 @@ class RunningStack:
     def marks(self) -> list[str]:
         """Give texts that stand in the environment of each of its processes."""
         try:
-            return [self.mark, str(self.socket_path())]
+            # The runner's children know nothing but a folder beside its socket.
+            return [self.mark, str(self.socket_path().parent)]
         except (AssertionError, psutil.Error, KeyError):
             return [self.mark]
 
@@ -255,6 +260,7 @@ def start_stack(run_dir: Path, **changes: str) -> RunningStack:
     try:
         wait_until(lambda: _has_started(stack), within=START_SECONDS, what="the stack's start")
         stack.wait_ready("middleware")
+        stack.known_socket = stack.socket_path()
     except BaseException as error:
         stack.end_by_force()
         error.add_note(f"the launcher said:\n{stack.output()}")
