@@ -47,6 +47,12 @@ def test_bash_fence_that_installs_becomes_installs() -> None:
     )
 
 
+def test_code_that_begins_behind_the_verb_keeps_all_its_lines() -> None:
+    assert read("please run x = 1\nprint(x)\nprint(x + 1)") == (
+        RunCode("x = 1\nprint(x)\nprint(x + 1)"),
+    )
+
+
 def test_words_inside_code_ask_for_nothing() -> None:
     (intent,) = read("run print('install numpy and list packages')")
     assert intent == RunCode("print('install numpy and list packages')")

@@ -109,7 +109,7 @@ def find_code(message: str) -> MarkedText:
     if not codes and (whole := _whole(text)) is not None:
         return MarkedText(mark(0), (Code(whole),))
     text = _after_header(text, keep)
-    text = _own_lines(text, keep)
+    text = _own_lines(_after_verb(text, keep), keep)
     return MarkedText(_inside_lines(text, keep), tuple(codes))
 
 
@@ -166,6 +166,15 @@ def _after_header(text: str, keep: Keep) -> str:
                 return f"{head}: {keep(Code(candidate))}"
         if _STATEMENT.match(body) and _looks_broken(body.strip()):
             return f"{head}: {keep(Code(body.strip()))}"
+    return text
+
+
+def _after_verb(text: str, keep: Keep) -> str:
+    """Find code of several lines whose first stands behind the verb: `run x = 1`, `print(x)`."""
+    for verb in islice(_RUN_VERB.finditer(text), 3):
+        rest = text[verb.end() :].rstrip()
+        if "\n" in rest and "\u00a7" not in rest and is_code(rest):
+            return f"{text[: verb.end()]}{keep(Code(rest))}"
     return text
 
 

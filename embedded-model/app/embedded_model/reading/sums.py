@@ -228,6 +228,32 @@ def _series(text: str) -> Calculate | None:
     return Calculate(f"{head}print({name}({values}))", f"The {text}")
 
 
+_BASES = {
+    "binary": "bin",
+    "hexadecimal": "hex",
+    "hex": "hex",
+    "octal": "oct",
+    "base 2": "bin",
+    "base 16": "hex",
+    "base 8": "oct",
+}
+_IN_BASE = re.compile(
+    r"(?:convert |change |turn |write |the number |decimal "
+    r")*(?P<number>.+?)(?: from decimal)? (?:in|to|into|as) "
+    rf"(?P<base>{'|'.join(_BASES)})"
+)
+
+
+def _in_base(text: str) -> Calculate | None:
+    """Read "255 in binary"."""
+    match = _IN_BASE.fullmatch(text)
+    number = parse_formula(match["number"]) if match else None
+    if match is None or number is None:
+        return None
+    python = python_text(number)
+    return Calculate(f"print({_BASES[match['base']]}({python}))", f"{python} in {match['base']}")
+
+
 def _random(text: str) -> Calculate | None:
     match = _RANDOM.fullmatch(text)
     if match is None:
@@ -277,7 +303,7 @@ def read_sum(text: str) -> Calculate | None:
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):
             return calculation(formula)
-    return _truth_question(text) or _series(text) or _random(text)
+    return _truth_question(text) or _series(text) or _in_base(text) or _random(text)
 
 
 def calculation(formula: Formula) -> Calculate:
