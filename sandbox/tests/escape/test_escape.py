@@ -147,7 +147,8 @@ def test_attack_is_held(bait: Bait, case: Path) -> None:
         assert "FORGED" not in f"{run.done.result} {run.done.error}"
         assert run.done.duration_ms < SECONDS * 1000 + 2000  # the machine may be busy
         assert len(run.stdout) <= 1 << 20
-    if case.stem[:3] in MUST_SAY_SAFE and "timeout" not in {run.done.status for run in runs}:
+    # A session that was ended may not have come to say it.
+    if case.stem[:3] in MUST_SAY_SAFE and not any(run.done.session_ended for run in runs):
         assert "SAFE" in said
     assert not bait.was_touched()
     _everything_is_as_before(bait, memory_before)
