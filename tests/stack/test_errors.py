@@ -476,6 +476,15 @@ def test_own_names_are_answered(stack: RunningStack, service: str, host: str) ->
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_own_page_may_call(stack: RunningStack, service: str) -> None:
+    own = {"Origin": f"http://localhost:{stack.ports[service]}"}
+
+    response = stack.http.get(f"{stack.url(service)}/health", headers=own)
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_unknown_address_is_a_problem(stack: RunningStack, service: str) -> None:
     response = stack.http.get(f"{stack.url(service)}/nowhere")
 
