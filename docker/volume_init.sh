@@ -1,0 +1,19 @@
+# Gives each folder to the user of the container that writes to it. Run as root by the service
+# volume-init, on a fresh clone and on every start: a folder that fits is left alone.
+set -eu
+
+give() {
+    folder=$1 owner=$2 mode=$3
+    # All of it, not the top alone: a start that was cut off, or a restored copy, may be mixed.
+    find "$folder" ! -user "${owner%:*}" -exec chown -h "$owner" {} +
+    chmod "$mode" "$folder"
+}
+
+give /volumes/grafana 472:0 0755
+give /volumes/prometheus 65534:65534 0755
+give /volumes/packages 10001:10001 0755
+
+# The user's own folder keeps its owner; users' code comes as the group, where it is let in at all.
+chown :64123 /volumes/workspace
+chmod g+rwxs /volumes/workspace
+echo "folders are ready"
