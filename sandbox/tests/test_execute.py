@@ -234,3 +234,14 @@ async def test_metrics_count_by_status(service: httpx.AsyncClient) -> None:
     assert 'sandbox_executions_total{status="error"}' in text
     assert "sandbox_slots_in_use 0.0" in text
     assert "sandbox_queue_length 0.0" in text
+
+
+async def test_metrics_tell_size_memory_and_disk(service: httpx.AsyncClient) -> None:
+    await service.post("/execute", json={"code": "6*7"})
+    text = (await service.get("/metrics")).text
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert float(samples["sandbox_slots"]) >= 1
+    assert float(samples["sandbox_cell_peak_memory_bytes_count"]) >= 1
+    assert (
+        0 < float(samples["sandbox_disk_free_bytes"]) <= float(samples["sandbox_disk_size_bytes"])
+    )

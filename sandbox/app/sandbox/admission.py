@@ -15,7 +15,7 @@ from time import monotonic
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy
 
-from sandbox.metrics import QUEUE_LENGTH, SLOTS_IN_USE, WAIT_SECONDS
+from sandbox.metrics import QUEUE_LENGTH, SLOTS, SLOTS_IN_USE, WAIT_SECONDS
 
 # A new run's length is unknown: the mean of the latest ones is the guess for Retry-After.
 _SMOOTHING = 0.2
@@ -46,6 +46,7 @@ class Admission:
         self._waiting = 0
         self._lines: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._mean_seconds = 1.0
+        SLOTS.set(slots)
 
     @property
     def in_use(self) -> int:

@@ -18,7 +18,7 @@ from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 from sandbox.admission import Admission
 from sandbox.cells import CellOutcome
 from sandbox.errors import RunnerDown, TimeoutOutOfBounds
-from sandbox.metrics import EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
+from sandbox.metrics import CELL_PEAK_MEMORY, EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
 from sandbox.sessions import EndReason, LiveSession, Sessions
 
 # Kept of the request's time for killing a tree and sending the answer: a kill takes some 10 ms.
@@ -144,6 +144,7 @@ def _end_reason(outcome: CellOutcome) -> EndReason:
 def _count(outcome: CellOutcome) -> None:
     EXECUTIONS.labels(status=outcome.status).inc()
     EXECUTION_SECONDS.observe(outcome.duration_ms / 1000)
+    CELL_PEAK_MEMORY.observe(outcome.peak_memory_bytes)
     if outcome.kill_ms is not None:
         KILL_SECONDS.observe(outcome.kill_ms / 1000)
 

@@ -3,19 +3,27 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+# From a bare interpreter to far above the default limit, doubling.
+_BYTES = tuple(1 << power for power in range(23, 35))
 
 EXECUTIONS = Counter("sandbox_executions_total", "Cells by how they ended", ["status"])
 EXECUTION_SECONDS = Histogram(
     "sandbox_execution_seconds", "Time that a cell ran, as the warden reports it", buckets=_SECONDS
 )
+SLOTS = Gauge("sandbox_slots", "Runs that can go on at once")
 SLOTS_IN_USE = Gauge("sandbox_slots_in_use", "Runs that go on at present")
 QUEUE_LENGTH = Gauge("sandbox_queue_length", "Runs that wait for a place")
 WAIT_SECONDS = Histogram("sandbox_wait_seconds", "Time from request to place", buckets=_SECONDS)
 KILL_SECONDS = Histogram(
     "sandbox_kill_seconds", "Time from a limit to the death of the whole tree", buckets=_SECONDS
 )
+CELL_PEAK_MEMORY = Histogram(
+    "sandbox_cell_peak_memory_bytes", "Most memory that a cell held at once", buckets=_BYTES
+)
 SESSIONS_LIVE = Gauge("sandbox_sessions_live", "Sessions that callers hold open")
 SESSIONS_ENDED = Counter("sandbox_sessions_ended_total", "Sessions by why they ended", ["reason"])
 PACKAGE_INSTALLS = Counter(
     "sandbox_package_installs_total", "Package requests by outcome", ["outcome"]
 )
+DISK_FREE = Gauge("sandbox_disk_free_bytes", "Free space where package sets are kept")
+DISK_SIZE = Gauge("sandbox_disk_size_bytes", "Whole space where package sets are kept")

@@ -9,6 +9,7 @@ DIR/default.json          the set that new sessions see
 import asyncio
 import csv
 import json
+import math
 import os
 import shutil
 import stat
@@ -16,12 +17,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from packaging.utils import canonicalize_name
 from servicekit.logs import get_logger
 from servicekit.wire.execution import InstalledPackage
 
+from sandbox.metrics import DISK_FREE, DISK_SIZE
 from sandbox.packages.install import PackageSet
 from sandbox.packages.lock import LockedPackage
 from sandbox.packages.tree import Entry, TreeLimits, check_tree
@@ -58,6 +60,8 @@ class PackageStore:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         shutil.rmtree(self._root / "staging", ignore_errors=True)
         (self._root / "staging").mkdir(mode=0o755)
+        DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
+        DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
         default = _read_json(self._root / "default.json")
         if isinstance(default, dict) and isinstance(name := default.get("set"), str):
             self._default = self.find(name)
@@ -206,6 +210,14 @@ def _open_to_readers(root: Path, entries: Sequence[Entry]) -> None:
         # What lay in a folder that was left out is gone by now.
         if stat.S_IMODE(entry.mode) != mode and path.exists():
             path.chmod(mode)
+
+
+def _disk_bytes(folder: Path, part: Literal["free", "total"]) -> float:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return math.nan  # a folder that is gone must not cost the other metrics
+    return usage.free if part == "free" else usage.total
 
 
 def _read_json(path: Path) -> Any:
