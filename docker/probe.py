@@ -2,6 +2,7 @@
 
 Run by every health check, so it imports no more than a socket: `python -I -S probe.py 8002 /ready`.
 """
+# ruff: noqa: INP001  # a script of the images, no package
 
 import socket
 import sys

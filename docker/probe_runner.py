@@ -2,6 +2,7 @@
 
 It speaks one hello frame: four bytes of length, one of kind, JSON (`sandbox_runner.protocol`).
 """
+# ruff: noqa: INP001  # a script of the images, no package
 
 import json
 import socket

@@ -4,6 +4,7 @@ Compose cannot choose between two defaults by itself in a way that both of its g
 without an endpoint of the user's own it is the Ollama beside it, and with the profile `embedded`
 the embedded model.
 """
+# ruff: noqa: INP001  # a script of the images, no package
 
 import os
 import sys
