@@ -15,5 +15,5 @@ give /volumes/packages 10001:10001 0755
 
 # The user's own folder keeps its owner; users' code comes as the group, where it is let in at all.
 chown :64123 /volumes/workspace
-chmod g+rwxs /volumes/workspace
+chmod g+rwx /volumes/workspace
 echo "folders are ready"
