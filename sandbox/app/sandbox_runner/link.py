@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 TAG_BYTES: Final = 16
 # One message stays well below the default socket buffer (208 KiB).
-_PART_BYTES: Final = 64 << 10
-MESSAGE_BYTES: Final = _PART_BYTES + 64
+PART_BYTES: Final = 64 << 10
+MESSAGE_BYTES: Final = PART_BYTES + 64
 _HEAD: Final = struct.Struct(f"!{TAG_BYTES}s?")
 MAX_REPORT_BYTES: Final = 1 << 20
 
@@ -48,9 +48,9 @@ def new_tag() -> bytes:
 def encode(tag: bytes, message: dict[str, Any]) -> Iterator[bytes]:
     """Yield the messages that carry a JSON object."""
     payload = json.dumps(message, separators=(",", ":")).encode("ascii")
-    starts = range(0, len(payload), _PART_BYTES)
+    starts = range(0, len(payload), PART_BYTES)
     for start in starts:
-        yield _HEAD.pack(tag, start == starts[-1]) + payload[start : start + _PART_BYTES]
+        yield _HEAD.pack(tag, start == starts[-1]) + payload[start : start + PART_BYTES]
 
 
 def parse(message: bytes) -> Part | None:

@@ -3,7 +3,7 @@
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 # ---------------------------------------------------------------- paths
@@ -106,11 +106,15 @@ class ArgumentTest:
 
 @dataclass(frozen=True, slots=True)
 class SyscallRule:
-    """The verdict `then` if any of `tests` holds (or there are none), else `otherwise`."""
+    """The verdict `then` if any of `tests` holds (or there are none), else `otherwise`.
+
+    If any of `unless` holds, the answer is `otherwise` in any case.
+    """
 
     then: Verdict
     tests: tuple[ArgumentTest, ...] = ()
     otherwise: Verdict = REFUSE
+    unless: tuple[ArgumentTest, ...] = ()
 
 
 _CLONE_THREAD: Final = 0x00010000
@@ -127,9 +131,9 @@ epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd
 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
 sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname getpeername rt_sigaction rt_sigprocmask
 rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack nanosleep clock_nanosleep
-clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm pause timer_create
-timer_settime timer_gettime timer_getoverrun timer_delete getpid gettid getppid getuid geteuid
-getgid getegid getresuid getresgid getgroups getpgid getpgrp getsid setsid setpgid umask getrlimit
+clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm pause getpid
+gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp
+getsid setsid setpgid umask getrlimit
 setrlimit getrusage uname sysinfo getcpu getrandom futex futex_waitv set_robust_list rseq membarrier
 set_tid_address arch_prctl sched_yield sched_getaffinity sched_getparam sched_getscheduler
 sched_get_priority_max sched_get_priority_min exit exit_group wait4 waitid restart_syscall
@@ -149,8 +153,9 @@ migrate_pages move_pages mbind set_mempolicy remap_file_pages ioprio_set setprio
 sched_setscheduler sched_setparam mlock mlock2 mlockall setuid setgid setreuid setregid setresuid
 setresgid setgroups setfsuid setfsgid capset setxattr lsetxattr fsetxattr removexattr lremovexattr
 fremovexattr mknod mknodat truncate inotify_init inotify_init1 inotify_add_watch socket connect bind
-listen accept accept4 seccomp tkill
+listen accept accept4 seccomp tkill timer_create
 """.split()
+"""timer_create: a timer may send SIGCONT, and so undo the stop between two cells."""
 
 _PRETENDED: Final = """
 chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
@@ -171,9 +176,14 @@ _FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 # die with its warden.
 _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 
-_SIGNAL_CALLS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_SIGNAL_CALLS: Final = {"kill": 1, "tgkill": 2, "rt_sigqueueinfo": 1, "rt_tgsigqueueinfo": 2}
+"""The calls that send a signal, and which argument is its number."""
+_SIGCONT: Final = 18
 _PROCESS_CALLS: Final = ("fork", "vfork", "execve", "execveat")
 _AF_UNIX: Final = 1
+_SOCKET_TYPE_MASK: Final = 0xF
+# SOCK_DGRAM, and SOCK_RAW, which is the same here.
+_ADDRESSABLE_SOCKETS: Final = (2, 3)
 
 
 def syscall_rules(
@@ -197,7 +207,11 @@ def syscall_rules(
         "ioctl": _one_of(1, _IOCTL_REQUESTS, otherwise=Verdict(errno.ENOTTY)),
         "fcntl": _one_of(1, _FCNTL_COMMANDS),
         "prctl": _one_of(0, _PRCTL_OPTIONS),
-        "socketpair": _one_of(0, (_AF_UNIX,)),
+        # One end of a datagram pair could still send to any socket on a path or of a known name.
+        "socketpair": replace(
+            _one_of(0, (_AF_UNIX,)),
+            unless=tuple(ArgumentTest(1, kind, _SOCKET_TYPE_MASK) for kind in _ADDRESSABLE_SOCKETS),
+        ),
         # Of another process of the same user these would change limits and processors.
         "prlimit64": _one_of(0, (0, OWN_PID)),
         "sched_setaffinity": _one_of(0, (0, OWN_PID)),
@@ -214,7 +228,11 @@ def syscall_rules(
         rules |= {name: SyscallRule(REFUSE) for name in _PROCESS_CALLS}
     may_signal_others = allow_subprocesses and is_signal_scope_active
     signal_rule = SyscallRule(ALLOW) if may_signal_others else _one_of(0, (OWN_PID,))
-    return rules | dict.fromkeys(_SIGNAL_CALLS, signal_rule)
+    # A thread that keeps sending SIGCONT undoes the stop between two cells.
+    return rules | {
+        name: replace(signal_rule, unless=(ArgumentTest(number, _SIGCONT),))
+        for name, number in _SIGNAL_CALLS.items()
+    }
 
 
 def _one_of(argument: int, values: Sequence[int], otherwise: Verdict = REFUSE) -> SyscallRule:

@@ -122,12 +122,13 @@ def _bisect(ranges: Sequence[tuple[int, SyscallRule]]) -> tuple[Instruction, ...
 
 
 def _leaf(rule: SyscallRule) -> tuple[Instruction, ...]:
-    if not rule.tests:
-        return (Instruction(_RETURN, _answer(rule.then)),)
     steps: list[Instruction] = []
+    for test in rule.unless:
+        steps += _test(test, rule.otherwise)
     for test in rule.tests:
         steps += _test(test, rule.then)
-    return (*steps, Instruction(_RETURN, _answer(rule.otherwise)))
+    last = rule.otherwise if rule.tests else rule.then
+    return (*steps, Instruction(_RETURN, _answer(last)))
 
 
 def _test(test: ArgumentTest, then: Verdict) -> list[Instruction]:

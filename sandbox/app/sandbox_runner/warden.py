@@ -43,6 +43,7 @@ _TICK_SECONDS: Final = 0.025
 _DISK_TICK_SECONDS: Final = 0.25
 _READ_BYTES: Final = 64 << 10
 _MAX_FOREIGN_MESSAGES: Final = 10_000
+_MESSAGES_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,7 +473,8 @@ class Session:
         self._poll.modify(self._channel, select.POLLIN)
 
     def _collect(self, inbox: "Inbox") -> bool:
-        while True:
+        # Not until nothing is left: a worker that sends on and on would hold up its own time limit.
+        for _ in range(_MESSAGES_AT_ONCE):
             try:
                 message = self._channel.recv(link.MESSAGE_BYTES + 1)
             except BlockingIOError:
@@ -485,6 +487,7 @@ class Session:
                 return False
             if inbox.take(message):
                 return True
+        return False
 
     def _drain(self) -> None:
         """Take the output that is still in the pipes; the session is frozen or dead by now."""
@@ -519,11 +522,18 @@ class Inbox:
         """What has come in so far."""
         return bytes(self._buffer)
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._buffer) >= link.MAX_REPORT_BYTES
+
     def take(self, message: bytes) -> bool:
         """Add a message; say whether the report is whole. What is not of the task is counted."""
         part = link.parse(message)
         if part is None or part.tag != self._tag:
             self.foreign += 1
+            return False
+        if not part.is_last and (len(part.data) < link.PART_BYTES or self._is_full):
+            self.foreign += 1  # a report is cut into whole parts, and has an end
             return False
         self._buffer += part.data[: link.MAX_REPORT_BYTES - len(self._buffer)]
         return part.is_last

@@ -52,13 +52,14 @@ STATUSES: dict[str, tuple[set[str], ...]] = {
     "r07": ({"timeout", "memory"},),
     "r13": ({"output"},),
     "r23": ({"timeout"},),
+    "t01": ({"timeout", "killed"},),
     "r25": ({"error", "crashed", "memory", "timeout"},),
 }
 
 # Cases that must say SAFE somewhere, in the modes where they get to say anything.
 MUST_SAY_SAFE = {
     *("f05", "i03", "i09", "k02", "k04", "k06", "n01", "n03", "n05", "n07", "p02"),
-    *("r09", "r11", "r17", "r19", "r21", "s01", "s03", "s05", "s07", "s09", "s11"),
+    *("n09", "t03", "r09", "r11", "r17", "r19", "r21", "s01", "s03", "s05", "s07", "s09", "s11"),
 }
 
 
@@ -69,14 +70,17 @@ class Bait:
     runner: RunnerProcess
     port: int
     socket: str
+    datagrams: str
     abstract: str
     canary_file: Path
     listeners: tuple[socket.socket, ...]
+    mailbox: socket.socket
 
     def fill_in(self, source: str) -> str:
         for name, value in (
             ("@PORT@", str(self.port)),
             ("@SOCKET@", self.socket),
+            ("@DATAGRAMS@", self.datagrams),
             ("@ABSTRACT@", self.abstract),
             ("@CANARY_FILE@", str(self.canary_file)),
         ):
@@ -90,7 +94,11 @@ class Bait:
             except BlockingIOError:
                 continue
             return True
-        return False
+        try:
+            self.mailbox.recv(1)
+        except BlockingIOError:
+            return False
+        return True
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -108,6 +116,10 @@ def bait(request: pytest.FixtureRequest) -> Iterator[Bait]:
         path.bind(str(folder / "svc.sock"))
         name = f"bait-{os.getpid()}-{request.param}"
         abstract.bind("\0" + name)
+        mailbox = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        mailbox.bind(str(folder / "mail.sock"))
+        (folder / "mail.sock").chmod(0o777)
+        mailbox.setblocking(False)
         for listener in (tcp, path, abstract):
             listener.listen()
             listener.setblocking(False)
@@ -124,9 +136,11 @@ def bait(request: pytest.FixtureRequest) -> Iterator[Bait]:
             runner,
             tcp.getsockname()[1],
             str(folder / "svc.sock"),
+            str(folder / "mail.sock"),
             name,
             canary_file,
             (tcp, path, abstract),
+            mailbox,
         )
 
 

@@ -6,7 +6,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_runner.policy import OWN_PID, SyscallRule, Verdict, syscall_rules
+from sandbox_runner.policy import OWN_PID, ArgumentTest, SyscallRule, Verdict, syscall_rules
 from sandbox_runner.seccomp import Program, assemble
 from sandbox_runner.syscalls import ARCHITECTURES
 
@@ -50,14 +50,16 @@ def execute(program: Program, number: int, arch: int, arguments: tuple[int, ...]
 def expected(rule: SyscallRule | None, arguments: tuple[int, ...]) -> int:
     if rule is None:
         return 0x00050000 | errno.ENOSYS
-    verdict = rule.then
-    if rule.tests:
-        holds = any(
-            arguments[t.argument] & t.mask == (PID if t.value == OWN_PID else t.value)
-            for t in rule.tests
-        )
-        verdict = rule.then if holds else rule.otherwise
-    return answer(verdict)
+    if holds(rule.unless, arguments):
+        return answer(rule.otherwise)
+    is_let_through = not rule.tests or holds(rule.tests, arguments)
+    return answer(rule.then if is_let_through else rule.otherwise)
+
+
+def holds(tests: tuple[ArgumentTest, ...], arguments: tuple[int, ...]) -> bool:
+    return any(
+        arguments[t.argument] & t.mask == (PID if t.value == OWN_PID else t.value) for t in tests
+    )
 
 
 def answer(verdict: Verdict) -> int:
@@ -117,3 +119,31 @@ def test_worker_may_not_signal_others_without_a_scope() -> None:
     for pid, verdict in ((PID, True), (0, False), (1, False), (2**32 - 1, False)):
         found = execute(program, native.numbers["kill"], native.audit, (pid, 9, 0, 0, 0, 0))
         assert (found == ALLOW) is verdict
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_worker_may_not_undo_its_stop(mode: tuple[bool, bool]) -> None:
+    program, _ = program_of("x86_64", mode)
+    native = ARCHITECTURES["x86_64"]
+    for name, arguments in (
+        ("kill", (PID, 18)),
+        ("tgkill", (PID, PID, 18)),
+        ("rt_sigqueueinfo", (PID, 18)),
+        ("rt_tgsigqueueinfo", (PID, PID, 18)),
+        ("timer_create", (1, 1)),
+    ):
+        padded = (*arguments, 0, 0, 0, 0, 0)[:6]
+        assert execute(program, native.numbers[name], native.audit, padded) != ALLOW
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_allowed"),
+    [(1, True), (5, True), (0x80801, True), (2, False), (0x80802, False), (3, False)],
+)
+def test_pairs_of_sockets_that_could_send_elsewhere_are_refused(
+    kind: int, is_allowed: bool
+) -> None:
+    program, _ = program_of("x86_64", (False, True))
+    native = ARCHITECTURES["x86_64"]
+    found = execute(program, native.numbers["socketpair"], native.audit, (1, kind, 0, 0, 0, 0))
+    assert (found == ALLOW) is is_allowed
