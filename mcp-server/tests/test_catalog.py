@@ -50,6 +50,32 @@ def test_resource_belongs_to_whoever_lists_it_or_its_template(uri: str, owner: s
     assert catalog.source_of_resource(uri) == owner
 
 
+@pytest.mark.parametrize(
+    ("template", "uri", "is_match"),
+    [
+        ("x://{a}", "x://", False),
+        ("x://{a}", "x://1", True),
+        ("x://{a}{b}", "x://1", False),
+        ("x://{a}{b}", "x://12", True),
+        ("x://{a}/{b}!", "x://1/2!", True),
+        ("x://{a}/{b}!", "x://1/!", False),
+        ("x://{a}/{b}/c", "x://1/2/3/c", True),
+        ("x://a", "x://ab", False),
+    ],
+)
+def test_each_variable_stands_for_some_text(template: str, uri: str, is_match: bool) -> None:
+    inventory = Inventory(templates=({"uriTemplate": template},))
+    catalog = Catalog.merge([Source("odd", "", inventory)])
+    assert (catalog.source_of_resource(uri) == "odd") is is_match
+
+
+@pytest.mark.timeout(5)
+def test_long_uri_is_matched_at_once() -> None:
+    template = {"uriTemplate": "x://{a}/{b}/{c}/{d}/{e}!"}
+    catalog = Catalog.merge([Source("odd", "", Inventory(templates=(template,)))])
+    assert catalog.source_of_resource("x://" + "/" * 200_000) is None
+
+
 def test_template_matching_takes_no_regular_expressions_from_upstreams() -> None:
     template = {"uriTemplate": "test://(a+)+$/{id}"}
     catalog = Catalog.merge([Source("odd", "", Inventory(templates=(template,)))])

@@ -6,7 +6,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from middleware.arguments import Refused, Valid, parse, read_arguments, sound_arguments
+from middleware.arguments import (
+    Refused,
+    Valid,
+    complaints_about,
+    parse,
+    read_arguments,
+    sound_arguments,
+)
 
 SCHEMA = {
     "type": "object",
@@ -134,3 +141,17 @@ def test_what_can_t_be_used_says_why(text, hint):
 )
 def test_broken_schema_of_a_foreign_server_does_not_stop_a_call(schema):
     assert read_arguments('{"a": 1}', schema) == Valid({"a": 1})
+
+
+def test_foreign_schema_reaches_no_file(tmp_path) -> None:
+    secret = tmp_path / "schema.json"
+    secret.write_text('{"type": "string"}')
+    schema = {"type": "object", "properties": {"a": {"$ref": secret.as_uri()}}}
+    # Read, it would refuse the number; its owner validates instead.
+    assert complaints_about({"a": 1}, schema) == []
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("text", ["```json" + "\n" * 150_000 + "x", "```" * 60_000 + "x"])
+def test_endless_fence_is_refused_at_once(text: str) -> None:
+    assert isinstance(read_arguments(text, {"type": "object"}), Refused)

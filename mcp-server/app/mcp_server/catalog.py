@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from jsonschema.exceptions import SchemaError, UnknownType
 from referencing.exceptions import Unresolvable
-from servicekit.mcp_bridge import ArgumentCheck
 from servicekit.mcp_client import ParamHeaders
+from servicekit.schema_check import ArgumentCheck
 
 from mcp_server.upstream import Inventory, WireObject
 
@@ -158,6 +158,21 @@ def _first_wins(pairs: Iterable[tuple[str, T]], shadowed: list[str]) -> dict[str
 
 
 def _template_matches(template: str, uri: str) -> bool:
-    """Say whether a URI may come from a template (RFC 6570; any variable is any text)."""
-    literals = _TEMPLATE_VARIABLE.split(template)
-    return re.fullmatch(".+".join(map(re.escape, literals)), uri) is not None
+    """Say whether a URI may come from a template (RFC 6570; any variable is any text).
+
+    Literal by literal, each at its first place: where a variable is any text, no later place can
+    do better. A regular expression would try them all, for hours on a long URI.
+    """
+    first, *others = _TEMPLATE_VARIABLE.split(template)
+    if not others:
+        return uri == first
+    if not uri.startswith(first):
+        return False
+    *inner, last = others
+    position = len(first)
+    for literal in inner:
+        found = uri.find(literal, position + 1)  # a variable has at least one character
+        if found < 0:
+            return False
+        position = found + len(literal)
+    return uri.endswith(last) and len(uri) - len(last) > position

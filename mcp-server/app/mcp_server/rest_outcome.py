@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from servicekit.errors import UpstreamUnavailable
-from servicekit.mcp_client import RpcError, ToolCallResult, remote_problem
+from servicekit.mcp_client import RpcError, ToolCallResult
+from servicekit.outbound import RemoteProblem
 from servicekit.wire.tools import ToolOutcome
 
 _TOO_MANY = 429
@@ -43,7 +44,7 @@ def outcome_of(result: Mapping[str, Any]) -> ToolOutcome:
         if problem.status == _SERVER_ERROR:
             raise UpstreamUnavailable(f"The tool broke down: {problem.detail or problem.title}")
         if problem.status in {_FORBIDDEN, _TOO_MANY} or problem.status > _SERVER_ERROR:
-            raise remote_problem(problem)
+            raise RemoteProblem(problem)
     output = "\n".join(_shown(block) for block in parsed.content)
     return ToolOutcome(
         success=not parsed.is_error,

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import validator_for
+from jsonschema.exceptions import SchemaError
+from servicekit.schema_check import compiled, describe_violation
 
 # A model that gets ten complaints at once corrects none of them.
 _MAX_COMPLAINTS = 3
 _MAX_REPAIR_CHARACTERS = 200_000
-_FENCE = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(?P<body>.*)\n?```\s*\Z", re.DOTALL)
+# No two parts of it fit the same text: models write white space without end.
+_FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(?P<body>.*)```\Z", re.DOTALL)
 _TRAILING_COMMA = re.compile(r",\s*(?=[}\]])")
 
 
@@ -92,7 +92,7 @@ def complaints_about(arguments: Mapping[str, Any], schema: Mapping[str, Any]) ->
         if type(error).__module__.partition(".")[0] not in {"referencing", "jsonschema"}:
             raise
         return []
-    return [_sentence(error) for error in found[:_MAX_COMPLAINTS]]
+    return [describe_violation(error) for error in found[:_MAX_COMPLAINTS]]
 
 
 def _can_be_sent(arguments: Mapping[str, Any]) -> bool:
@@ -108,15 +108,9 @@ def _can_be_sent(arguments: Mapping[str, Any]) -> bool:
 def _validator(schema_text: str) -> Any:
     # Compiling costs more than a whole call (MCP.md, trap 7): once per schema.
     schema = json.loads(schema_text)
-    chosen = validator_for(schema, default=Draft202012Validator)
-    chosen.check_schema(schema)
-    return chosen(schema)
-
-
-def _sentence(error: ValidationError) -> str:
-    path = ".".join(str(part) for part in error.absolute_path)
-    message = error.message if len(error.message) <= 300 else error.message[:300] + " …"  # noqa: PLR2004 - one line
-    return f"{path}: {message}" if path else message
+    validator = compiled(schema)
+    validator.check_schema(schema)
+    return validator
 
 
 def parse(text: str) -> Any:

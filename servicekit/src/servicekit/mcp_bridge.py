@@ -23,8 +23,6 @@ from urllib.parse import quote
 import httpx
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 from mcp import types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -38,6 +36,7 @@ from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, NotFound, Stac
 from servicekit.mcp_client import META_PROBLEM
 from servicekit.mcp_mount import McpMount
 from servicekit.problems import parse_problem, problem_of
+from servicekit.schema_check import ArgumentCheck
 
 with warnings.catch_warnings():
     # Its authentication models, which nothing here uses, override a method that pydantic retires.
@@ -103,34 +102,6 @@ async def report_progress(
     """
     if (callback := _progress.get()) is not None:
         await callback(progress, total, message)
-
-
-def describe_violation(error: ValidationError) -> str:
-    """Return one sentence that says which argument is wrong and how."""
-    where = ".".join(str(part) for part in error.absolute_path)
-    message = error.message if len(error.message) <= 300 else error.message[:300] + "…"  # noqa: PLR2004  # a sentence, not a dump of the value
-    return f"{where}: {message}" if where else message
-
-
-class ArgumentCheck:
-    """A tool's argument schema, compiled once: compiling costs more than a whole call."""
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = Draft202012Validator(dict(schema))
-
-    def reject_invalid(self, arguments: Mapping[str, Any]) -> None:
-        """Raise `ArgumentsInvalid` with the violations, the most telling first."""
-        errors = list(self._validator.iter_errors(dict(arguments)))
-        if not errors:
-            return
-        first = best_match(errors) or errors[0]
-        violations = list(
-            dict.fromkeys([describe_violation(first), *map(describe_violation, errors)])
-        )
-        raise ArgumentsInvalid(
-            f"The arguments do not fit the tool's schema: {'; '.join(violations[:5])}.",
-            violations=violations[:20],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,20 +76,9 @@ class RpcError(Exception):
         """Return our error for it: the peer's own problem when it sent one."""
         problem = parse_problem(json.dumps(self.data)) if isinstance(self.data, dict) else None
         if problem is not None:
-            return remote_problem(problem)
+            return RemoteProblem(problem)
         kind = _TYPED.get(self.code, UpstreamUnavailable)
         return kind(f"{peer} answered: {self.message}", rpc_code=self.code)
-
-
-def remote_problem(problem: Problem) -> StackError:
-    """Return the error that a neighbour's problem document stands for."""
-    return RemoteProblem(
-        type_=problem.type,
-        title=problem.title,
-        status=problem.status or UpstreamUnavailable.http_status,
-        detail=problem.detail,
-        **problem.extensions,
-    )
 
 
 class ParamHeaders:
@@ -459,7 +448,7 @@ class McpClient:
         if isinstance(message, dict) and isinstance(message.get("error"), dict):
             raise _rpc_error(message["error"])
         if (problem := parse_problem(body)) is not None:
-            raise remote_problem(problem)
+            raise RemoteProblem(problem)
         raise UpstreamUnavailable(
             f"{self._peer} answered {exchange.body['method']} with HTTP {response.status_code}.",
             upstream_status=response.status_code,
@@ -562,5 +551,4 @@ __all__ = [
     "ParamHeaders",
     "RpcError",
     "ToolCallResult",
-    "remote_problem",
 ]

@@ -10,7 +10,7 @@ import httpx
 
 from servicekit.context import current_context, outgoing_headers
 from servicekit.errors import DeadlineExceeded, StackError, UpstreamUnavailable
-from servicekit.problems import parse_problem
+from servicekit.problems import Problem, parse_problem
 
 # A deadline is the rule; this bounds a call whose request has none.
 MAX_SECONDS = 600.0
@@ -19,15 +19,24 @@ _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=64, keepal
 
 
 class RemoteProblem(StackError):
-    """A neighbour's problem document, passed on under its own type and status."""
+    """A neighbour's problem document, passed on under its own type and status.
 
-    def __init__(
-        self, *, type_: str, title: str, status: int, detail: str, **extensions: Any
-    ) -> None:
-        super().__init__(detail, **extensions)
-        self.type = type_  # type: ignore[misc]  # the neighbour's class is not ours: its numbers are data
-        self.title = title  # type: ignore[misc]  # as above
-        self.http_status = status  # type: ignore[misc]  # as above
+    Parameters
+    ----------
+    problem
+        What it said; one without an error status becomes a 502.
+    extensions
+        Further members beside its own.
+    """
+
+    def __init__(self, problem: Problem, **extensions: Any) -> None:
+        super().__init__(problem.detail, retry_after_seconds=problem.retry_after_seconds)
+        # Not as keywords: a stranger's member may have any name.
+        self.extensions = {**problem.extensions, **extensions}
+        self.problem = problem
+        self.type = problem.type  # type: ignore[misc]  # the neighbour's class is not ours: its numbers are data
+        self.title = problem.title  # type: ignore[misc]  # as above
+        self.http_status = problem.status or UpstreamUnavailable.http_status  # type: ignore[misc]  # as above
 
 
 async def _stamp(request: httpx.Request) -> None:
@@ -113,13 +122,4 @@ async def request_json(
     problem = parse_problem(response.content)
     if problem is None:
         raise UpstreamUnavailable(f"{upstream} answered with status {response.status_code}.")
-    retry_after = response.headers.get("retry-after", "")
-    remote = RemoteProblem(
-        type_=problem.type,
-        title=problem.title,
-        status=response.status_code,
-        detail=problem.detail,
-        **problem.extensions,
-    )
-    remote.retry_after_seconds = float(retry_after) if retry_after.isdigit() else None
-    raise remote
+    raise RemoteProblem(problem)

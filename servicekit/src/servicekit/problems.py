@@ -12,7 +12,10 @@ from servicekit.errors import StackError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem:mcp-stack:"
-_MEMBERS = frozenset({"type", "title", "status", "detail", "instance", "request_id"})
+_MEMBERS = frozenset(
+    {"type", "title", "status", "detail", "instance", "request_id", "retry_after_seconds"}
+)
+_ERROR_STATUSES = range(400, 600)
 
 
 def problem_of(error: StackError, request_id: str) -> dict[str, Any]:
@@ -21,17 +24,21 @@ def problem_of(error: StackError, request_id: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        `type` (a stable URN), `title`, `status`, `detail`, `request_id`, and the
-        error's extensions; an extension never replaces a standard member.
+        `type` (a stable URN), `title`, `status`, `detail`, `request_id`, where it makes sense
+        `retry_after_seconds` (over MCP there is no header for it), and the error's extensions;
+        an extension never replaces one of these.
     """
     extensions = {name: value for name, value in error.extensions.items() if name not in _MEMBERS}
-    return extensions | {
+    document = extensions | {
         "type": TYPE_PREFIX + error.type,
         "title": error.title,
         "status": error.http_status,
         "detail": error.detail,
         "request_id": request_id,
     }
+    if error.retry_after_seconds is not None:
+        document["retry_after_seconds"] = error.retry_after_seconds
+    return document
 
 
 def problem_response(error: StackError, request_id: str) -> JSONResponse:
@@ -50,13 +57,14 @@ def problem_response(error: StackError, request_id: str) -> JSONResponse:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A neighbour's problem document, read back."""
+    """A neighbour's problem document, read back; `status` is 0 when it names no error status."""
 
     type: str
     title: str
     status: int
     detail: str
     request_id: str | None = None
+    retry_after_seconds: float | None = None
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,7 +72,7 @@ def parse_problem(body: bytes | str) -> Problem | None:
     """Read a problem document; None when the body is none.
 
     `type` comes back without the URN prefix, so that it can be compared with the
-    `type` of an error class.
+    `type` of an error class. The writer may be a stranger: what is malformed is left out.
     """
     try:
         document = json.loads(body)
@@ -72,12 +80,23 @@ def parse_problem(body: bytes | str) -> Problem | None:
         return None
     if not isinstance(document, dict) or not isinstance(document.get("type"), str):
         return None
-    status = document.get("status")
     return Problem(
         type=document["type"].removeprefix(TYPE_PREFIX),
         title=str(document.get("title", "")),
-        status=status if isinstance(status, int) else 0,
+        status=_error_status(document.get("status")),
         detail=str(document.get("detail", "")),
         request_id=str(document["request_id"]) if "request_id" in document else None,
+        retry_after_seconds=_seconds(document.get("retry_after_seconds")),
         extensions={name: value for name, value in document.items() if name not in _MEMBERS},
     )
+
+
+def _error_status(value: object) -> int:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and value in _ERROR_STATUSES else 0  # type: ignore[return-value]  # is_number says so
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:  # noqa: PLR2004  # a day
+        return None
+    return float(value)

@@ -156,8 +156,7 @@ def _list_error(error: StackError) -> StackError:
 def _call_error(name: str, error: StackError) -> StackError:
     """Return what a call's failure means to the turn and to `/execute`."""
     if isinstance(error, RemoteProblem):
-        problem = Problem(error.type, error.title, error.http_status, error.detail)
-        return _of_problem(name, problem, error.retry_after_seconds)
+        return _of_problem(name, replace(error.problem, status=error.http_status))
     if isinstance(error.__cause__, httpx.HTTPError) and isinstance(error, UpstreamUnavailable):
         return GatewayUnreachable(_UNREACHABLE, hop="gateway")
     return _of_rpc(name, error)
@@ -177,7 +176,7 @@ def _of_rpc(name: str, error: StackError) -> StackError:
             return error
 
 
-def _of_problem(name: str, problem: Problem, retry_after_seconds: float | None) -> StackError:
+def _of_problem(name: str, problem: Problem) -> StackError:
     hop = f"tool:{name}"
     match problem.status:
         case 404 if problem.type in {"tool-unknown", "not-found"}:
@@ -189,23 +188,11 @@ def _of_problem(name: str, problem: Problem, retry_after_seconds: float | None) 
         case status if status >= 500:  # noqa: PLR2004  # HTTP's server errors
             return ToolUnavailable(_said(problem.detail, name), hop=hop)
         case _:
-            return _with_retry(problem, retry_after_seconds, hop)
+            return RemoteProblem(problem, hop=hop)
 
 
 def _said(detail: str, name: str) -> str:
     return detail or f"The service behind {name} does not answer. Try again in a moment."
-
-
-def _with_retry(problem: Problem, retry_after_seconds: float | None, hop: str) -> StackError:
-    error = RemoteProblem(
-        type_=problem.type,
-        title=problem.title,
-        status=problem.status,
-        detail=problem.detail,
-        hop=hop,
-    )
-    error.retry_after_seconds = retry_after_seconds
-    return error
 
 
 def _result(name: str, result: ToolCallResult) -> ToolResult:
@@ -215,7 +202,7 @@ def _result(name: str, result: ToolCallResult) -> ToolResult:
     """
     problem = result.problem
     if result.is_error and problem is not None and _is_beyond_the_model(problem.status):
-        raise _of_problem(name, problem, None)
+        raise _of_problem(name, problem)
     return ToolResult(sound(_text(result)), sound_value(result.structured), result.is_error)
 
 
