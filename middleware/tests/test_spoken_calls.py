@@ -104,3 +104,17 @@ def test_no_text_breaks_it(text):
 )
 def test_thinking_before_the_answer_is_taken_out(text, left):
     assert without_thinking(text) == left
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>" + " " * 90_000 + "x",
+        "```json" + "\n" * 90_000 + "x",
+        "<function=execute_code>" + "\n" * 90_000 + "x",
+        "[];" * 30_000,
+    ],
+)
+def test_endless_reply_is_judged_at_once(text: str) -> None:
+    assert spoken_calls(text, OFFERED) == ()

@@ -13,11 +13,14 @@ from middleware.conversation import ToolCall
 
 _MAX_CHARACTERS = 100_000
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_FENCE = re.compile(r"\A```(?:json|tool_call|tool_code|xml)?\s*\n?(?P<body>.*?)\n?```\Z", re.DOTALL)
+# No two neighbouring parts fit the same text, or a reply of much white space would be tried in
+# every way to split it: bodies are stripped afterwards.
+_FENCE = re.compile(r"\A```(?:json|tool_call|tool_code|xml)?(?P<body>.*?)```\Z", re.DOTALL)
 _TAGGED = re.compile(
-    r"\s*<(?P<tag>tool_call|function_call|tool_calls|tools?)>\s*(?P<body>.*?)\s*</(?P=tag)>\s*",
+    r"\s*<(?P<tag>tool_call|function_call|tool_calls|tools?)>(?P<body>.*?)</(?P=tag)>\s*",
     re.DOTALL,
 )
+_BETWEEN = re.compile(r"[\s;]*")
 _NAMED_TAG = re.compile(r"\s*<function=(?P<name>[^>\s]+)>(?P<body>.*?)</function>\s*", re.DOTALL)
 _PARAMETER = re.compile(
     r"\s*<parameter=(?P<name>[^>\s]+)>\n?(?P<value>.*?)\n?</parameter>\s*", re.DOTALL
@@ -64,7 +67,8 @@ def _json_calls(body: str) -> Iterator[tuple[str, str]]:
         for item in value if isinstance(value, list) else [value]:
             yield _call_of(item)
         # Llama separates several calls with a semicolon, others with a line break.
-        position = end + len(re.match(r"[\s;]*", body[end:])[0])  # type: ignore[index]  # matches the empty text too
+        gap = _BETWEEN.match(body, end)
+        position = gap.end() if gap else end
 
 
 def _call_of(item: Any) -> tuple[str, str]:
@@ -84,7 +88,7 @@ def _tagged_calls(body: str) -> Iterator[tuple[str, str]]:
     position = 0
     while position < len(body):
         if tagged := _TAGGED.match(body, position):
-            yield from _calls_in(tagged["body"])
+            yield from _calls_in(tagged["body"].strip())
             position = tagged.end()
         elif named := _NAMED_TAG.match(body, position):
             yield named["name"], _named_arguments(named["body"].strip())
