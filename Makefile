@@ -12,7 +12,7 @@ export ASK_QUESTION := $(value Q)
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev local ask test lint types format unit lock bench conformance clean distclean
+.PHONY: help up down logs ps images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance clean distclean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
@@ -28,6 +28,24 @@ local: setup ## start everything on this machine; Ctrl-C ends it (VERBOSE=1 show
 
 ask: setup ## ask one question: make ask Q="what is 17*23?"
 	@exec $(VENV) -P -m launcher --end-with-parent ask
+
+up: ## start everything in containers (a GPU is used where there is one)
+	@docker/stack.sh up
+
+down: ## end the containers; data is kept
+	@docker/stack.sh down
+
+logs: ## follow the logs of the containers
+	@docker/stack.sh logs
+
+ps: ## list the containers
+	@docker/stack.sh ps
+
+images-offline: ## build all images from Debian's packages, with no image registry
+	@docker/images_offline.sh
+
+up-offline: ## start the containers of images-offline with the embedded model
+	@docker/stack.sh up-offline
 
 test: lint types unit ## check style and types, run all tests
 

@@ -1,0 +1,89 @@
+#!/bin/sh
+# Builds the stack's images with no image registry: base and Prometheus from Debian's packages, then the
+# services. Writes .env.offline with the names. Needs Debian's packages and the package index alone.
+set -eu
+
+cd "$(dirname "$0")/.."
+python_image=${OFFLINE_PYTHON_IMAGE:-offline/python:3.13}
+prometheus_image=${OFFLINE_PROMETHEUS_IMAGE:-offline/prometheus:3.5}
+python_suite=${OFFLINE_PYTHON_SUITE:-trixie}
+prometheus_suite=${OFFLINE_PROMETHEUS_SUITE:-forky}
+authorities=/etc/ssl/certs/ca-certificates.crt
+
+fail() {
+    echo "images-offline: $*" >&2
+    exit 1
+}
+
+docker info >/dev/null 2>&1 ||
+    fail "no Docker engine answers. Is it running, and may this user reach it (group docker)?"
+
+have_mmdebstrap() {
+    command -v mmdebstrap >/dev/null && return 0
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null &&
+        apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap
+    command -v mmdebstrap >/dev/null
+}
+
+# bootstrap SUITE PACKAGES HOOK: a root file system as a tar on standard output.
+bootstrap() {
+    have_mmdebstrap || fail "mmdebstrap is missing (Debian, Ubuntu: apt install mmdebstrap)."
+    mmdebstrap --quiet --variant=minbase --include="$2" \
+        --aptopt='Acquire::Languages "none"' \
+        --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --customize-hook="$3" \
+        --customize-hook="upload $authorities $authorities" \
+        "$1" -
+}
+
+build_python() {
+    bootstrap "$python_suite" ca-certificates,python3-venv,python3-pip,python-is-python3 \
+        'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' |
+        docker import -c "ENV PIP_CERT=$authorities" -c "ENV SSL_CERT_FILE=$authorities" \
+            -c 'CMD ["python3"]' - "$python_image"
+}
+
+build_prometheus() {
+    # The official image's user, folders and entry point, so that Compose finds what it knows.
+    bootstrap "$prometheus_suite" ca-certificates,prometheus \
+        'install -d -o 65534 -g 65534 "$1"/prometheus' |
+        docker import -c 'ENTRYPOINT ["/usr/bin/prometheus"]' -c 'USER 65534:65534' \
+            -c 'WORKDIR /prometheus' - "$prometheus_image"
+}
+
+ensure() {
+    image=$1 build=$2
+    if docker image inspect "$image" >/dev/null 2>&1; then
+        echo "images-offline: $image is there already"
+        return 0
+    fi
+    echo "images-offline: builds $image from Debian's packages"
+    "$build" >/dev/null
+    # A pipe hides its first command's failure; an import that was cut off runs nothing.
+    docker run --rm --network none --entrypoint /bin/true "$image" ||
+        { docker image rm "$image" >/dev/null; fail "$image could not be built"; }
+}
+
+ensure "$python_image" build_python
+ensure "$prometheus_image" build_prometheus
+
+echo "images-offline: builds the services' images"
+for file in */Dockerfile sandbox/runner.Dockerfile; do
+    name=$(dirname "$file")
+    [ "$file" = sandbox/runner.Dockerfile ] && name=sandbox-runner
+    docker build --quiet --build-arg PYTHON_IMAGE="$python_image" \
+        --build-arg PIP_INDEX_URL="${PIP_INDEX_URL:-}" \
+        --file "$file" --tag "mcp-stack/$name:0.1.0" . >/dev/null
+    echo "images-offline: mcp-stack/$name:0.1.0"
+done
+
+cat >.env.offline <<NAMES
+# Written by make images-offline, read by make up-offline.
+PYTHON_IMAGE=$python_image
+PROMETHEUS_IMAGE=$prometheus_image
+COMPOSE_PROFILES=embedded
+NAMES
+echo "images-offline: wrote .env.offline; make up-offline starts that stack"

@@ -1,0 +1,101 @@
+#!/bin/sh
+# What `make up`, `down`, `logs`, `ps` and `up-offline` do: the right Compose, the GPU where there is one.
+set -eu
+
+cd "$(dirname "$0")/.."
+services="sandbox-runner sandbox code-executor time-client mcp-server middleware"
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# A setting of the shell, else of .env, else a default; as Compose reads it.
+setting() {
+    name=$1 default=$2
+    eval "value=\${$name:-}"
+    if [ -z "$value" ] && [ -f .env ]; then
+        value=$(sed -n "s/^[[:space:]]*$name=//p" .env | tail -n 1 | sed "s/^[\"']//; s/[\"'][[:space:]]*$//")
+    fi
+    echo "${value:-$default}"
+}
+
+choose_compose() {
+    docker info >/dev/null 2>&1 ||
+        fail "No Docker engine answers. Is it running, and may this user reach it (group docker)?"
+    if docker compose version >/dev/null 2>&1; then
+        compose="docker compose"
+    elif command -v docker-compose >/dev/null; then
+        compose="docker-compose"
+    else
+        fail "Compose is missing (Debian, Ubuntu: apt install docker-compose)."
+    fi
+}
+
+has_gpu() { docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"nvidia"'; }
+
+choose_files() {
+    [ -z "${COMPOSE_FILE:-}" ] || return 0
+    if has_gpu; then
+        echo "GPU: the NVIDIA runtime is here; Ollama gets the GPUs."
+        compose="$compose -f docker-compose.yml -f docker-compose.gpu.yml"
+    else
+        echo "GPU: no NVIDIA runtime; Ollama runs on the CPU."
+    fi
+}
+
+refuse_open_grafana() {
+    case $(setting BIND_ADDRESS 127.0.0.1) in
+        127.* | localhost | ::1) return 0 ;;
+    esac
+    [ "$(setting GRAFANA_ADMIN_PASSWORD admin)" != admin ] ||
+        fail "BIND_ADDRESS opens Grafana to others, and its password is still admin:" \
+            "set GRAFANA_ADMIN_PASSWORD in .env."
+}
+
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+up_offline() {
+    [ -f .env.offline ] || fail "There is no .env.offline yet: run make images-offline first."
+    set -a
+    # shellcheck disable=SC1091  # written by images_offline.sh
+    . ./.env.offline
+    set +a
+    wanted="volume-init $services embedded-model"
+    missing=""
+    for pair in "ollama OLLAMA_IMAGE ollama/ollama:0.24.0" \
+        "prometheus PROMETHEUS_IMAGE prom/prometheus:v3.5.3" \
+        "grafana GRAFANA_IMAGE grafana/grafana:11.6.1"; do
+        # shellcheck disable=SC2086  # three words
+        set -- $pair
+        if has_image "$(setting "$2" "$3")"; then wanted="$wanted $1"; else missing="$missing $1"; fi
+    done
+    [ -z "$missing" ] ||
+        echo "Left out, for their images are not here (docker load brings one in):$missing"
+    # shellcheck disable=SC2086  # a list of words
+    $compose up -d --no-build $wanted
+}
+
+command=$1
+shift
+choose_compose
+case $command in
+    up)
+        refuse_open_grafana
+        choose_files
+        $compose up -d --build "$@"
+        echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)   MCP:" \
+            "http://localhost:$(setting MCP_SERVER_PORT 8000)/mcp   Grafana:" \
+            "http://localhost:$(setting GRAFANA_PORT 3000)"
+        ;;
+    up-offline)
+        refuse_open_grafana
+        up_offline
+        echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
+        ;;
+    # The profile's containers too, whether or not this shell knows of the profile.
+    down) COMPOSE_PROFILES=embedded $compose down "$@" ;;
+    logs) COMPOSE_PROFILES=embedded $compose logs -f "$@" ;;
+    ps) COMPOSE_PROFILES=embedded $compose ps "$@" ;;
+    *) fail "$command is no command; use up, up-offline, down, logs or ps." ;;
+esac
