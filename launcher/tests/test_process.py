@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from launcher.process import ProcessSpawner
+from launcher.supervisor import EX_CONFIG
 from launcher.units import HttpProbe, Unit
 
 
@@ -100,19 +101,40 @@ async def test_terminate_lets_the_program_end_by_itself(spawner: ProcessSpawner)
         await lines.aclose()
 
 
+def gated_unit(folder: Path, **environment: str) -> Unit:
+    """Write a package that says what happens to it; give its unit."""
+    package = folder / "gated"
+    package.mkdir()
+    files = {
+        "__init__.py": "",
+        "app.py": "print('imported', flush=True)\n",
+        "__main__.py": "import sys\nprint('runs', __name__, repr(sys.stdin.read()), flush=True)\n",
+        "settings.py": "from servicekit.settings import ServiceSettings, service_config\n"
+        "class GatedSettings(ServiceSettings):\n"
+        "    model_config = service_config('GATED_')\n"
+        "    port: int = 1\n",
+    }
+    for name, text in files.items():
+        (package / name).write_text(text)
+    command = (sys.executable, "-m", "launcher.gate", "gated")
+    probe = HttpProbe("http://127.0.0.1:1")
+    return Unit("x", command, {**os.environ, **environment}, probe, has_gate=True)
+
+
+async def test_gate_names_a_misspelt_setting_before_it_is_released(
+    spawner: ProcessSpawner, tmp_path: Path
+) -> None:
+    child = await spawner.spawn(gated_unit(tmp_path, GATED_PROT="2"))
+    async with asyncio.timeout(20):
+        lines = [line async for line in child.lines()]
+        assert await child.wait() == EX_CONFIG
+    assert lines[-1] == b"GATED_PROT is not a setting. Did you mean GATED_PORT?"
+
+
 async def test_gate_holds_a_program_until_it_is_released(
     spawner: ProcessSpawner, tmp_path: Path
 ) -> None:
-    package = tmp_path / "gated"
-    package.mkdir()
-    (package / "app.py").write_text("print('imported', flush=True)\n")
-    (package / "__init__.py").write_text("")
-    (package / "__main__.py").write_text(
-        "import sys\nprint('runs', __name__, repr(sys.stdin.read()), flush=True)\n"
-    )
-    command = (sys.executable, "-m", "launcher.gate", "gated")
-    probe = HttpProbe("http://127.0.0.1:1")
-    child = await spawner.spawn(Unit("x", command, dict(os.environ), probe, has_gate=True))
+    child = await spawner.spawn(gated_unit(tmp_path))
     async with asyncio.timeout(20):
         lines = child.lines()
         assert await anext(lines) == b"imported"
@@ -133,6 +155,7 @@ SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
 from launcher.process import ProcessSpawner
+from launcher.supervisor import EX_CONFIG
 from launcher.units import HttpProbe, Unit
 
 code = "import os, time\\nif os.fork() == 0: time.sleep(60)\\ntime.sleep(60)"

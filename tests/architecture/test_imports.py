@@ -69,6 +69,13 @@ def test_launcher_imports_no_service() -> None:
         assert not _tops(path) & set(SERVICES), path
 
 
+def test_launcher_starts_with_the_standard_library_alone() -> None:
+    for path in _modules(LAUNCHER):
+        # The gate runs inside of a service's process, before the service does.
+        house = {"launcher", "servicekit"} if path.name == "gate.py" else {"launcher"}
+        assert _tops(path) <= set(sys.stdlib_module_names) | house, path
+
+
 def test_runner_needs_nothing_but_the_standard_library() -> None:
     for path in _modules(RUNNER):
         assert _tops(path) <= set(sys.stdlib_module_names) | {"sandbox_runner"}, path
