@@ -93,9 +93,9 @@ case $command in
         up_offline
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
         ;;
-    # The profile's containers too, whether or not this shell knows of the profile.
-    down) COMPOSE_PROFILES=embedded $compose down "$@" ;;
-    logs) COMPOSE_PROFILES=embedded $compose logs -f "$@" ;;
-    ps) COMPOSE_PROFILES=embedded $compose ps "$@" ;;
+    # The containers of each profile too, whether or not this shell knows of it.
+    down) COMPOSE_PROFILES=embedded,alerting $compose down "$@" ;;
+    logs) COMPOSE_PROFILES=embedded,alerting $compose logs -f "$@" ;;
+    ps) COMPOSE_PROFILES=embedded,alerting $compose ps "$@" ;;
     *) fail "$command is no command; use up, up-offline, down, logs or ps." ;;
 esac
