@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from mcp_server.rest_outcome import arguments_of, outcome_of
-from servicekit.errors import StackError
+from servicekit.errors import ArgumentsInvalid, StackError
 
 PLAIN = {"type": "object", "properties": {"zone": {}}}
 TAKES_PARAMS = {"type": "object", "properties": {"params": {}}}
@@ -28,6 +28,14 @@ def test_params_is_a_wrapper_unless_the_tool_takes_it(
     body: dict[str, Any], schema: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     assert arguments_of(body, schema) == arguments
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", {"\udfff": 1}, [-float("inf")]]
+)
+def test_arguments_that_no_json_can_carry_are_refused(value: Any) -> None:
+    with pytest.raises(ArgumentsInvalid):
+        arguments_of({"zone": value}, PLAIN)
 
 
 def failed(status: int, kind: str) -> dict[str, Any]:

@@ -16,6 +16,11 @@ def _type(answer: httpx.Response) -> str:
     return answer.json()["type"].rsplit(":", 1)[-1]
 
 
+async def test_tiniest_time_limit_is_an_answer_too(service: httpx.AsyncClient) -> None:
+    answer = await service.post("/execute", json={"code": "6*7", "timeout_seconds": 1e-300})
+    assert (answer.status_code, "status" in answer.json()) == (200, True)
+
+
 async def test_run_without_session_has_a_fresh_one_that_ends(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
@@ -60,7 +65,14 @@ async def test_time_limit_out_of_bounds_is_refused_and_never_clamped(
 
 
 @pytest.mark.parametrize(
-    "body", ['{"code": "1", "timeout_seconds": NaN}', '{"code": 5}', "[]", "{}"]
+    "body",
+    [
+        '{"code": "1", "timeout_seconds": NaN}',
+        '{"code": "1", "timeout_seconds": 1e999}',
+        '{"code": 5}',
+        "[]",
+        "{}",
+    ],
 )
 async def test_body_of_another_form_is_refused(service: httpx.AsyncClient, body: str) -> None:
     answer = await service.post(

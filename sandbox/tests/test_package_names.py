@@ -79,7 +79,8 @@ def test_hostile_text_is_refused_by_its_rule(package: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["latest", ">=1", "1.0; x", "1.0 --pre", "", "1.*", "1.0\n2", "٣", "1.0 @ file:///x"]
+    "version",
+    ["latest", ">=1", "1.0; x", "1.0 --pre", "", "1.*", "1.0\n2", "٣", "1.0 @ file:///x", "9" * 60],
 )
 def test_version_that_is_no_exact_one_is_refused(version: str) -> None:
     assert _rule("six", version)[0] == "version"

@@ -83,3 +83,14 @@ def test_any_meta_gives_a_usable_context(meta: dict[str, object]) -> None:
     received = context_from_meta(meta)
     assert received.request_id
     assert received.deadline.remaining() <= 3600.0
+
+
+@pytest.mark.parametrize("name", ["mcp-stack/request-id", "mcp-stack/client-id"])
+def test_line_break_in_a_name_goes_no_further(name: str) -> None:
+    with use_context(context_from_meta({name: "abc\n"})):
+        assert not any("\n" in value for value in outgoing_headers().values())
+
+
+def test_deadline_too_large_for_any_clock_is_no_deadline() -> None:
+    received = context_from_meta({"mcp-stack/deadline-ms": 10**400})
+    assert 0 < received.deadline.remaining() <= 60.0

@@ -1,10 +1,11 @@
 """A tool call between REST and MCP: arguments in, an outcome or a typed error out. Pure."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from servicekit.errors import UpstreamUnavailable
+from servicekit.errors import ArgumentsInvalid, UpstreamUnavailable
 from servicekit.mcp_client import RpcError, ToolCallResult
 from servicekit.outbound import RemoteProblem
 from servicekit.wire.tools import ToolOutcome
@@ -18,7 +19,19 @@ def arguments_of(body: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str
     """Return the arguments that a REST body brings.
 
     `{"params": {...}}` is unwrapped, unless the tool itself has an argument `params`.
+
+    Raises
+    ------
+    ArgumentsInvalid
+        They hold what Python's reader takes and strict JSON does not: they can't be sent on.
     """
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ArgumentsInvalid(
+            "The arguments hold NaN, an infinite number, half of a surrogate pair, or nest too "
+            "deeply; send plain JSON."
+        ) from None
     wrapped = body.get("params")
     takes_params = "params" in (schema.get("properties") or {})
     if set(body) == {"params"} and isinstance(wrapped, dict | None) and not takes_params:

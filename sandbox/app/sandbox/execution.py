@@ -104,15 +104,15 @@ class Execution:
     async def _run(
         self, session: LiveSession, code: str, limit: float, deadline: Deadline
     ) -> CellOutcome:
-        seconds = min(limit, deadline.earlier(_ANSWER_RESERVE_SECONDS).remaining())
-        if seconds < _LEAST_RUN_SECONDS:
+        left = deadline.earlier(_ANSWER_RESERVE_SECONDS).remaining()
+        if left < _LEAST_RUN_SECONDS:
             raise DeadlineExceeded(
                 "The time for this request ended before its code could start. "
                 "Try again later or allow more time."
             )
         session.cells += 1
         try:
-            outcome = await session.cell.run(code, timeout_seconds=seconds)
+            outcome = await session.cell.run(code, timeout_seconds=min(limit, left))
         except RunnerDown:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)

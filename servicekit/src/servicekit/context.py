@@ -29,7 +29,7 @@ META_CLIENT_ID = "mcp-stack/client-id"
 META_TRACEPARENT = "traceparent"
 
 # What another party may put into our logs and headers: printable, no separators, short.
-_TOKEN = re.compile(r"^[A-Za-z0-9._:@/+=-]{1,128}$")
+_TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 DEFAULT_DEADLINE_SECONDS = 60.0
 # Nobody waits a day: a longer wish is cut, so that a forgotten request ends.
 MAX_DEADLINE_SECONDS = 3600.0
@@ -78,13 +78,13 @@ def use_context(context: RequestContext) -> Iterator[RequestContext]:
 
 
 def _token(value: object) -> str | None:
-    return value if isinstance(value, str) and _TOKEN.match(value) else None
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
 def _seconds_left(value: object) -> float | None:
     try:
         seconds = float(value) / 1000.0  # type: ignore[arg-type]  # any object: what can't be read is None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_DEADLINE_SECONDS) if math.isfinite(seconds) else None
 

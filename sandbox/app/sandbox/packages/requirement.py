@@ -18,6 +18,8 @@ from sandbox.packages.refusal import refusal
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.!+_-]{0,62}[A-Za-z0-9])?")
+# The resolver reads the parts of a version as 64-bit numbers.
+_ENDLESS_NUMBER: Final = re.compile(r"[0-9]{19}")
 _ARCHIVES: Final = (".whl", ".zip", ".tar", ".gz", ".bz2", ".xz", ".egg", ".tgz")
 # Letters of other scripts that look like ours: the ones that squatters use.
 _LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһԛɡɩοαν", "aeopcyxijsdhqgioav")  # noqa: RUF001  # look-alikes are the point
@@ -100,7 +102,7 @@ def _is_exact(pin: Specifier) -> bool:
 
 def _exact(package: str, version: str) -> str:
     try:
-        if not _VERSION.fullmatch(version):
+        if not _VERSION.fullmatch(version) or _ENDLESS_NUMBER.search(version):
             raise InvalidVersion(version)
         return str(Version(version))
     except InvalidVersion:

@@ -4,9 +4,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class WireModel(BaseModel):
-    """A frozen message between two processes; unknown fields are refused."""
+    """A frozen message between two processes; unknown fields are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    So are NaN and the infinities: they are no JSON, and the next hop could not be told of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class WireReply(BaseModel):
