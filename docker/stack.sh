@@ -76,6 +76,17 @@ up_offline() {
     $compose up -d --no-build $wanted
 }
 
+# Compose starts the last container and leaves: until it answers, nothing can be asked.
+await_chat() {
+    container=$($compose ps -q middleware)
+    for _ in $(seq 120); do
+        state=$(docker inspect --format '{{.State.Health.Status}}' "$container" 2>/dev/null || echo gone)
+        [ "$state" != healthy ] || return 0
+        sleep 0.5
+    done
+    fail "The chat API is $state after a minute: docker/stack.sh logs middleware says why."
+}
+
 command=$1
 shift
 choose_compose
@@ -84,6 +95,7 @@ case $command in
         refuse_open_grafana
         choose_files
         $compose up -d --build "$@"
+        await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)   MCP:" \
             "http://localhost:$(setting MCP_SERVER_PORT 8000)/mcp   Grafana:" \
             "http://localhost:$(setting GRAFANA_PORT 3000)"
@@ -91,6 +103,7 @@ case $command in
     up-offline)
         refuse_open_grafana
         up_offline
+        await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
         ;;
     # The containers of each profile too, whether or not this shell knows of it.
