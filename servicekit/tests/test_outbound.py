@@ -2,12 +2,21 @@
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from servicekit.context import RequestContext, use_context
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy, UpstreamUnavailable
-from servicekit.outbound import RemoteProblem, internal_client, request_json
+from servicekit.outbound import (
+    IDLE_CONNECTION_SECONDS,
+    RemoteProblem,
+    internal_client,
+    request_json,
+)
 from servicekit.problems import problem_response
+from servicekit.service import server_config
 from servicekit.trace import TraceParent
+
+from .conftest import ToySettings
 
 
 def _client(answer) -> httpx.AsyncClient:
@@ -76,3 +85,8 @@ async def test_proxy_of_the_environment_is_ignored_between_services(
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     async with internal_client("http://cellar") as client:
         assert not client._mounts
+
+
+def test_client_lets_go_of_a_resting_connection_well_before_the_server() -> None:
+    config = server_config(FastAPI(), ToySettings())
+    assert config.timeout_keep_alive > 2 * IDLE_CONNECTION_SECONDS

@@ -15,7 +15,14 @@ from servicekit.problems import Problem, parse_problem
 # A deadline is the rule; this bounds a call whose request has none.
 MAX_SECONDS = 600.0
 CONNECT_SECONDS = 5.0
-_LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=30.0)
+# A connection that rests is let go of by the client, well before the server does that: a request
+# that is sent in the moment in which the server hangs up is lost.
+IDLE_CONNECTION_SECONDS = 30.0
+_LIMITS = httpx.Limits(
+    max_connections=512,
+    max_keepalive_connections=64,
+    keepalive_expiry=IDLE_CONNECTION_SECONDS,
+)
 
 
 class RemoteProblem(StackError):

@@ -28,6 +28,7 @@ from servicekit.health import Dependency, HealthMonitor, HealthReport, NotReady,
 from servicekit.logs import configure_logs, get_logger
 from servicekit.mcp_bridge import mount_mcp
 from servicekit.metrics import metrics_response
+from servicekit.outbound import IDLE_CONNECTION_SECONDS
 from servicekit.problems import problem_response
 from servicekit.settings import ServiceSettings
 
@@ -286,7 +287,18 @@ class _Server(uvicorn.Server):
 def run_service(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve the app until SIGTERM or SIGINT, then let requests in flight end."""
     configure_logs(service=app.title, level=settings.log_level, log_format=settings.log_format)
-    config = uvicorn.Config(
+    begin_drain = app.begin_drain if isinstance(app, Service) else lambda: None
+    server = _Server(server_config(app, settings), begin_drain)
+    # Uvicorn raises the signal again after a clean end; a Ctrl-C then needs no traceback.
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(3)  # uvicorn's own status for a failed start
+
+
+def server_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    """Return how the app is served."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -299,14 +311,10 @@ def run_service(app: FastAPI, settings: ServiceSettings) -> None:
         server_header=False,
         # Whole seconds are what uvicorn takes; zero would mean "wait for ever".
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        # Uvicorn's own five seconds are just the pace of our health checks, one of which then
+        # meets the hang-up now and then.
+        timeout_keep_alive=round(2.5 * IDLE_CONNECTION_SECONDS),
     )
-    begin_drain = app.begin_drain if isinstance(app, Service) else lambda: None
-    server = _Server(config, begin_drain)
-    # Uvicorn raises the signal again after a clean end; a Ctrl-C then needs no traceback.
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
-        raise SystemExit(3)  # uvicorn's own status for a failed start
 
 
 __all__ = ["Service", "build_app", "package_version", "run_service"]
