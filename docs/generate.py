@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _build import api_page, configuration_page, errors_page, metrics_page, tools_page
-from _build.definitions import hoisted
 from _build.services import SERVICES, forget_own_variables
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -18,7 +17,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 
 def pages() -> dict[Path, str]:
     """Return every generated file with its text."""
-    documents = {service: hoisted(service.app.openapi()) for service in SERVICES}
+    documents = {service: service.app.openapi() for service in SERVICES}
     written = {
         REFERENCE / "configuration.md": configuration_page.render(),
         REFERENCE / "errors.md": errors_page.render(),

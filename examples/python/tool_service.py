@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI
 from pydantic import Field
+from servicekit.mcp_bridge import RouteTools
 from servicekit.service import build_app, run_service
 from servicekit.settings import Port, ServiceSettings, load_settings, service_config
 from servicekit.wire.base import WireModel
@@ -62,7 +63,7 @@ def main() -> None:
         settings=settings,
         lifespan=lifespan,
         routers=[router],
-        mcp_tag="tool",
+        mcp=RouteTools("tool"),
     )
     run_service(app, settings)
 

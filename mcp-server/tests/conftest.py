@@ -16,7 +16,7 @@ from mcp_server.settings import McpServerSettings
 from pydantic import BaseModel
 from servicekit.context import current_context
 from servicekit.errors import TooBusy
-from servicekit.mcp_bridge import report_progress
+from servicekit.mcp_bridge import RouteTools, report_progress
 from servicekit.service import build_app
 from servicekit.settings import ServiceSettings, service_config
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -171,7 +171,7 @@ def make_clock(seen: Seen, *, extra_tool: str | None = None) -> FastAPI:  # noqa
         settings=ClockSettings(),
         lifespan=lifespan,
         routers=[router],
-        mcp_tag="tool",
+        mcp=RouteTools("tool"),
     )
 
 

@@ -15,7 +15,7 @@ from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import StackError, TooBusy
-from servicekit.mcp_bridge import META_PROBLEM, mount_mcp, report_progress
+from servicekit.mcp_bridge import META_PROBLEM, RouteTools, report_progress
 from servicekit.mcp_mount import McpMount
 from servicekit.problems import problem_response
 
@@ -109,7 +109,7 @@ def make_app() -> tuple[FastAPI, McpMount]:
         async with mount.run():
             yield {"zone": "UTC"}
 
-    app = FastAPI(title="clock", lifespan=lifespan)
+    app = FastAPI(title="clock", version="1", lifespan=lifespan)
     app.include_router(router)
 
     @app.get("/admin/secret", operation_id="secret")
@@ -120,7 +120,7 @@ def make_app() -> tuple[FastAPI, McpMount]:
     async def on_error(_: Request, error: StackError) -> Any:
         return problem_response(error, current_context().request_id)
 
-    mount = mount_mcp(app, name="clock", version="1", instructions="Tells the time.", tag="tool")
+    mount = RouteTools("tool", "Tells the time.").mount(app)
     return app, mount
 
 
@@ -351,9 +351,7 @@ INITIALIZE = {
 
 async def test_forgotten_sessions_give_way_to_new_ones() -> None:
     app, _ = make_app()
-    bounded = McpMount(
-        mount_mcp(app, name="b", version="1", tag="tool", path="/x").server, max_sessions=3
-    )
+    bounded = McpMount(RouteTools("tool", path="/x").mount(app).server, max_sessions=3)
     bounded.attach(app, "/bounded")
     async with serving(app) as base, bounded.run(), httpx.AsyncClient(trust_env=False) as http:
         headers = {"accept": "application/json, text/event-stream"}

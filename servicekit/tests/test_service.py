@@ -1,9 +1,13 @@
 """What every service answers, whatever it is for."""
 
+import subprocess
+import sys
+
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 from servicekit.health import Dependency
+from servicekit.mcp_bridge import RouteTools
 
 from .conftest import ToySettings, serving, toy_app
 
@@ -220,7 +224,13 @@ async def test_metrics_count_by_route_and_never_by_path(toy: httpx.AsyncClient) 
 
 
 async def test_mcp_requests_are_counted_under_their_route() -> None:
-    async with serving(toy_app(mcp_tag="tool")) as client:
+    async with serving(toy_app(mcp=RouteTools("tool"))) as client:
         await client.post("/mcp", json={})
         text = (await client.get("/metrics")).text
     assert 'http_request_duration_seconds_count{method="POST",route="/mcp"' in text
+
+
+def test_service_without_tools_does_not_import_the_protocol() -> None:
+    code = "import sys, servicekit.service; sys.exit('mcp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 0

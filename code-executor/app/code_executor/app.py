@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from servicekit.health import Dependency
+from servicekit.mcp_bridge import RouteTools
 from servicekit.outbound import internal_client
 from servicekit.service import Service, build_app
 
@@ -42,9 +43,9 @@ def create_app(settings: CodeExecutorSettings, *, sandbox: Sandbox | None = None
         # Not hard: without the sandbox this service still answers, with an error that says so.
         dependencies=lambda wiring: [Dependency("sandbox", wiring.sandbox.ping, is_hard=False)],
         default_deadline_seconds=settings.request_deadline_seconds,
-        mcp_tag=tools.TOOL_TAG,
-        mcp_instructions=(
+        mcp=RouteTools(
+            tools.TOOL_TAG,
             "Tools that run Python code in an isolated sandbox and install packages for it. "
-            "Print what you want to see; use execute_code for every calculation."
+            "Print what you want to see; use execute_code for every calculation.",
         ),
     )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from servicekit.health import Dependency
 from servicekit.logs import get_logger
+from servicekit.mcp_bridge import RouteTools
 from servicekit.service import Service, build_app
 
 from sandbox.adapters.inventory import CellInventory
@@ -67,8 +68,7 @@ def create_app(
         routers=(execute.router, sessions.router, packages.router),
         dependencies=_dependencies,
         health_details=lambda wiring: wiring.isolation.report(),
-        mcp_tag="tool",
-        mcp_instructions=_INSTRUCTIONS,
+        mcp=RouteTools("tool", _INSTRUCTIONS),
         default_deadline_seconds=settings.request_deadline_seconds,
     )
 

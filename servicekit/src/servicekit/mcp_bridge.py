@@ -398,21 +398,37 @@ def _failed(response: httpx.Response) -> types.CallToolResult:
     return _failure(problem.detail or problem.title, response.json())
 
 
-def mount_mcp(
-    app: FastAPI,
-    *,
-    name: str,
-    version: str,
-    instructions: str | None = None,
-    tag: str,
-    path: str = "/mcp",
-) -> McpMount:
-    """Serve the routes with `tag` as MCP tools at `path`.
+@dataclass(frozen=True, slots=True)
+class RouteTools:
+    """The routes of an app with a tag as MCP tools; see `servicekit.service.build_app`.
 
-    Call it after the routers are included, and enter `run()` of what it returns in the
-    app's lifespan. Host and Origin are checked by the app's own middleware.
+    Parameters
+    ----------
+    tag
+        Routes with this tag are tools.
+    instructions
+        What clients are told about the server; the app's summary by default.
+    path
+        Where it is served.
     """
-    bridge = Bridge(app, name=name, version=version, instructions=instructions, tag=tag)
-    mount = McpMount(bridge.server)
-    mount.attach(app, path)
-    return mount
+
+    tag: str
+    instructions: str | None = None
+    path: str = "/mcp"
+
+    def mount(self, app: FastAPI) -> McpMount:
+        """Serve the tools of an app whose routers are included.
+
+        Enter `run()` of what it returns in the app's lifespan. Host and Origin are checked by
+        the app's own middleware.
+        """
+        bridge = Bridge(
+            app,
+            name=app.title,
+            version=app.version,
+            instructions=self.instructions or app.summary,
+            tag=self.tag,
+        )
+        mount = McpMount(bridge.server)
+        mount.attach(app, self.path)
+        return mount

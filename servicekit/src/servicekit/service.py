@@ -26,10 +26,10 @@ from servicekit.errors import (
 from servicekit.guard import CallerPolicy
 from servicekit.health import Dependency, HealthMonitor, HealthReport, NotReady, Readiness
 from servicekit.logs import configure_logs, get_logger
-from servicekit.mcp_bridge import mount_mcp
 from servicekit.metrics import metrics_response
 from servicekit.outbound import IDLE_CONNECTION_SECONDS
 from servicekit.problems import problem_response
+from servicekit.raw_body import lift_definitions
 from servicekit.settings import ServiceSettings
 
 log = get_logger()
@@ -44,12 +44,28 @@ class Mount(Protocol):
         ...
 
 
+class Mountable(Protocol):
+    """What is mounted when an app has its routes, as `servicekit.mcp_bridge.RouteTools`."""
+
+    def mount(self, app: FastAPI) -> Mount:
+        """Add it to the app, whose title, summary and version it takes."""
+        ...
+
+
 class Service(FastAPI):
     """A FastAPI app that knows when it is ending."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.on_drain: list[Callable[[], None]] = []
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the API document, complete also for routes that read their body themselves."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            lift_definitions(document)
+            self.openapi_schema = document
+        return self.openapi_schema
 
     def begin_drain(self) -> None:
         """Say that the service is ending: `/ready` turns to 503 at once."""
@@ -82,8 +98,7 @@ def build_app(
     routers: Sequence[APIRouter],
     dependencies: Callable[[W], Sequence[Dependency]] = _no_dependencies,
     health_details: Callable[[W], Mapping[str, object]] = _no_details,
-    mcp_tag: str | None = None,
-    mcp_instructions: str | None = None,
+    mcp: Mountable | None = None,
     json_exempt: Sequence[str] = (),
     default_deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
     cors_origins: Sequence[str] = (),
@@ -101,8 +116,9 @@ def build_app(
         What `/health` and `/ready` look at, given the wiring.
     health_details
         Further facts for `/health`, given the wiring.
-    mcp_tag, mcp_instructions
-        Routes with this tag become MCP tools at `/mcp`.
+    mcp
+        The MCP server at `/mcp`: `RouteTools("tag")` makes tools of the routes with that tag.
+        A value and not a flag, so that a service without one need not import the protocol.
     json_exempt
         Path prefixes whose bodies need not be JSON; they bound their bodies themselves.
     default_deadline_seconds
@@ -146,16 +162,8 @@ def build_app(
     for router in (*routers, _operations()):
         service.include_router(router)
     _render_errors(service)
-    if mcp_tag is not None:
-        mounts.append(
-            mount_mcp(
-                service,
-                name=name,
-                version=package_version(name),
-                instructions=mcp_instructions or summary,
-                tag=mcp_tag,
-            )
-        )
+    if mcp is not None:
+        mounts.append(mcp.mount(service))
     return service
 
 

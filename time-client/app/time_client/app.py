@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from servicekit.mcp_bridge import RouteTools
 from servicekit.service import Service, build_app
 
 from time_client.adapters.system_clock import SystemClock
@@ -33,9 +34,9 @@ def create_app(settings: TimeClientSettings, *, clock: Clock | None = None) -> S
         settings=settings,
         lifespan=lifespan,
         routers=[tools.router],
-        mcp_tag=tools.TOOL_TAG,
-        mcp_instructions=(
+        mcp=RouteTools(
+            tools.TOOL_TAG,
             "Tools for date and time: the current time in UTC or any IANA time zone, "
-            "and conversion and formatting of a given time."
+            "and conversion and formatting of a given time.",
         ),
     )

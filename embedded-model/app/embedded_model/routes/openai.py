@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import Counter
 from pydantic import ValidationError
+from servicekit.raw_body import raw_body
 
 from embedded_model.completion import Completion, Stamp, chunks, complete, whole
 from embedded_model.wire import (
@@ -37,12 +38,7 @@ def openai_router() -> APIRouter:
         operation_id="create_chat_completion",
         response_model=ChatCompletion,
         responses={400: {"model": ErrorDocument}},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-            }
-        },
+        openapi_extra=raw_body(ChatRequest),
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a chat, with tool calls where the person asked for something to be done."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from servicekit.context import current_context
 from servicekit.errors import ArgumentsInvalid, StackError
 from servicekit.hangup import until_hangup
+from servicekit.raw_body import raw_body
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -37,12 +38,7 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.post(
     "/chat/completions",
     operation_id="create_chat_completion",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": CompletionRequest.model_json_schema()}},
-        }
-    },
+    openapi_extra=raw_body(CompletionRequest),
 )
 async def create_completion(request: Request) -> Response:
     """Answer as OpenAI's API does, with this service's tools run inside.
