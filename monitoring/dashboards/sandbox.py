@@ -1,0 +1,157 @@
+"""Sandbox: places, waiting, how code ends, how fast it is killed, what it uses."""
+
+from dashboards.board import Board
+from dashboards.panel import Panel, Query
+
+
+def _quantile(share: float, metric: str) -> str:
+    """Return the expression for a quantile of a histogram over the panel's own interval."""
+    return f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket[$__rate_interval])))"
+
+
+BOARD = Board(
+    uid="mcp-sandbox",
+    title="Sandbox",
+    description="Places, waiting, how code ends, how fast it is killed, what it uses.",
+    panels=(
+        Panel(
+            title="Places",
+            description="Runs that go on, of those that may. SANDBOX_SLOTS sets how many.",
+            unit="short",
+            queries=(
+                Query("sum(sandbox_slots_in_use)", "in use"),
+                Query("sum(sandbox_slots)", "places"),
+            ),
+            no_value="the sandbox gives no metrics",
+            decimals=0,
+        ),
+        Panel(
+            title="Queue",
+            description="Runs that wait for a place. SANDBOX_QUEUE_LIMIT bounds them; one "
+            "more is sent away.",
+            unit="short",
+            queries=(Query("sum(sandbox_queue_length)", "waiting"),),
+            no_value="the sandbox gives no metrics",
+            decimals=0,
+        ),
+        Panel(
+            title="Wait for a place",
+            description="Time from the request to the start of the run.",
+            unit="s",
+            queries=(
+                Query(_quantile(0.5, "sandbox_wait_seconds"), "p50"),
+                Query(_quantile(0.95, "sandbox_wait_seconds"), "p95"),
+            ),
+            no_value="no code ran",
+        ),
+        Panel(
+            title="Runs by outcome",
+            description="Runs that ended, per minute. `error` is the code's own exception; "
+            "`timeout`, `memory`, `output` and `killed` are limits that it met.",
+            unit="short",
+            queries=(
+                Query(
+                    "sum by (status) (rate(sandbox_executions_total[$__rate_interval])) * 60",
+                    "{{status}}",
+                ),
+            ),
+            no_value="no code ran",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Refused runs",
+            description="Runs per minute that were not started: 429 is a full queue, 502 a "
+            "runner that is away, 503 a sandbox that is off, 504 a wait that took "
+            "too long.",
+            unit="short",
+            queries=(
+                Query(
+                    'sum by (status) (rate(http_request_duration_seconds_count{service="sandbox",'
+                    'route="/execute",status=~"429|502|503|504"}[$__rate_interval])) * 60',
+                    "{{status}}",
+                ),
+            ),
+            no_value="No run was refused.",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Duration of runs",
+            description="How long code ran, waiting not included.",
+            unit="s",
+            queries=(
+                Query(_quantile(0.5, "sandbox_execution_seconds"), "p50"),
+                Query(_quantile(0.95, "sandbox_execution_seconds"), "p95"),
+            ),
+            no_value="no code ran",
+        ),
+        Panel(
+            title="Time to kill",
+            description="From the moment a limit was met to the death of the last process of "
+            "the run.",
+            unit="s",
+            queries=(
+                Query(_quantile(0.5, "sandbox_kill_seconds"), "p50"),
+                Query(_quantile(0.95, "sandbox_kill_seconds"), "p95"),
+            ),
+            no_value="nothing had to be killed",
+        ),
+        Panel(
+            title="Memory of runs",
+            description="Most memory that a run held at once.",
+            unit="bytes",
+            queries=(
+                Query(_quantile(0.5, "sandbox_cell_peak_memory_bytes"), "p50"),
+                Query(_quantile(0.95, "sandbox_cell_peak_memory_bytes"), "p95"),
+            ),
+            no_value="no code ran",
+        ),
+        Panel(
+            title="Sessions",
+            description="Sessions that callers hold open; their variables live on between runs.",
+            unit="short",
+            queries=(Query("sum(sandbox_sessions_live)", "live"),),
+            no_value="the sandbox gives no metrics",
+            decimals=0,
+        ),
+        Panel(
+            title="Ends of sessions",
+            description="Sessions that ended, per minute, by reason. Many that were evicted "
+            "mean that SANDBOX_MAX_SESSIONS is too small.",
+            unit="short",
+            queries=(
+                Query(
+                    "sum by (reason) (rate(sandbox_sessions_ended_total[$__rate_interval])) * 60",
+                    "{{reason}}",
+                ),
+            ),
+            no_value="no session ended",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Packages",
+            description="Requests for packages, per minute, by outcome. `package-refused` is "
+            "a rule that held; `package-index-down` is an index that does not "
+            "answer.",
+            unit="short",
+            queries=(
+                Query(
+                    "sum by (outcome) "
+                    "(rate(sandbox_package_installs_total[$__rate_interval])) * 60",
+                    "{{outcome}}",
+                ),
+            ),
+            no_value="nobody asked for a package",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Disk for packages",
+            description="Space that is free where package sets are kept, and the whole of it.",
+            unit="bytes",
+            queries=(
+                Query("min(sandbox_disk_free_bytes)", "free"),
+                Query("max(sandbox_disk_size_bytes)", "whole disk"),
+            ),
+            no_value="the sandbox gives no metrics",
+        ),
+    ),
+)

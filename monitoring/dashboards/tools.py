@@ -1,0 +1,152 @@
+"""MCP and tools: what is called, how it ends, how long it takes, and who offers it."""
+
+from dashboards.board import Board, Variable
+from dashboards.overview import DOWN_IS_RED, UP_OR_DOWN
+from dashboards.panel import Panel, Query
+
+_CALLS = 'mcp_tool_executions_total{tool_name=~"$tool"'
+_ALL = f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))"
+_LOST = f'sum by (tool_name) (rate({_CALLS},status=~"unavailable|timeout"}}[$__rate_interval]))'
+_SECONDS = "mcp_tool_execution_seconds"
+_MATCH = '{tool_name=~"$tool"}'
+
+BOARD = Board(
+    uid="mcp-tools",
+    title="MCP and tools",
+    description="What is called, how it ends, how long it takes, and who offers it.",
+    variables=(Variable("tool", "Tool", "mcp_tool_executions_total", "tool_name"),),
+    panels=(
+        Panel(
+            title="Calls by tool",
+            description="Tool calls through the gateway, per second: from chats and from MCP "
+            "clients.",
+            unit="reqps",
+            queries=(
+                Query(f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))", "{{tool_name}}"),
+            ),
+            no_value="no tool was called",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Calls by status",
+            description="`error` is the tool's own answer, `invalid` are wrong arguments; "
+            "`unavailable` and `timeout` are ours to mend.",
+            unit="reqps",
+            queries=(Query(f"sum by (status) (rate({_CALLS}}}[$__rate_interval]))", "{{status}}"),),
+            no_value="no tool was called",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Lost calls",
+            description="Share of each tool's calls that got no answer of the tool: it was "
+            "away or too slow.",
+            unit="percentunit",
+            queries=(
+                Query(
+                    f"({_LOST} or 0 * {_ALL}) / {_ALL}",
+                    "{{tool_name}}",
+                ),
+            ),
+            no_value="no tool was called",
+            maximum=1,
+        ),
+        Panel(
+            title="Duration by tool, p50",
+            description="Half of the calls of each tool ended within this time.",
+            unit="s",
+            queries=(
+                Query(
+                    "histogram_quantile(0.5, sum by (le, tool_name) "
+                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval])))",
+                    "{{tool_name}}",
+                ),
+            ),
+            no_value="no tool was called",
+        ),
+        Panel(
+            title="Duration by tool, p95",
+            description="95 of 100 calls of each tool ended within this time.",
+            unit="s",
+            queries=(
+                Query(
+                    "histogram_quantile(0.95, sum by (le, tool_name) "
+                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval])))",
+                    "{{tool_name}}",
+                ),
+            ),
+            no_value="no tool was called",
+        ),
+        Panel(
+            title="Time spent, by tool",
+            description="Seconds of work per second: which tool costs most, all calls together.",
+            unit="s",
+            queries=(
+                Query(
+                    f"topk(10, sum by (tool_name) (rate({_SECONDS}_sum{_MATCH}[$__range])))",
+                    "{{tool_name}}",
+                    is_instant=True,
+                ),
+            ),
+            no_value="no tool was called",
+            kind="bargauge",
+        ),
+        Panel(
+            title="Upstreams",
+            description="Whether the gateway is connected to each server that offers tools.",
+            unit="short",
+            queries=(Query("min by (upstream) (mcp_upstream_up)", "{{upstream}}"),),
+            no_value="the gateway has no upstream",
+            kind="state-timeline",
+            width=12,
+            mappings=UP_OR_DOWN,
+            thresholds=DOWN_IS_RED,
+        ),
+        Panel(
+            title="Changes of connection",
+            description="How often each upstream's connection came or went within 15 minutes; "
+            "from four on it flaps.",
+            unit="short",
+            queries=(Query("sum by (upstream) (changes(mcp_upstream_up[15m]))", "{{upstream}}"),),
+            no_value="the gateway has no upstream",
+            decimals=0,
+            width=12,
+        ),
+        Panel(
+            title="Tools on offer",
+            description="Tools that each upstream offers; a fall means that a server lost some.",
+            unit="short",
+            queries=(Query("max by (upstream) (mcp_upstream_tools)", "{{upstream}}"),),
+            no_value="no upstream was discovered",
+            decimals=0,
+        ),
+        Panel(
+            title="MCP requests by service",
+            description="Requests per second to /mcp of each service; the gateway's are its "
+            "clients', the others' are the gateway's.",
+            unit="reqps",
+            queries=(
+                Query(
+                    "sum by (service) "
+                    '(rate(http_request_duration_seconds_count{route="/mcp"}[$__rate_interval]))',
+                    "{{service}}",
+                ),
+            ),
+            no_value="nobody spoke MCP",
+        ),
+        Panel(
+            title="MCP answers by HTTP status",
+            description="Statuses of /mcp over all services. 4xx are clients that send what "
+            "MCP does not know, or a web page that is not allowed.",
+            unit="reqps",
+            queries=(
+                Query(
+                    "sum by (status) "
+                    '(rate(http_request_duration_seconds_count{route="/mcp"}[$__rate_interval]))',
+                    "{{status}}",
+                ),
+            ),
+            no_value="nobody spoke MCP",
+            is_stacked=True,
+        ),
+    ),
+)

@@ -1,0 +1,183 @@
+"""The committed dashboards: complete, consistent, not stale, and about metrics that exist."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "monitoring"
+FILES = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
+KINDS = {"timeseries", "stat", "state-timeline", "bargauge", "table", "heatmap"}
+BUILT_IN = {"__rate_interval", "__range", "__interval"}
+
+# What stands in a rule or expression where a metric could, and is none.
+_NO_METRIC = {
+    *("sum", "by", "rate", "increase", "changes", "histogram_quantile", "count", "min", "max"),
+    *("or", "and", "vector", "time", "topk", "predict_linear"),
+}
+
+
+def load(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def panels() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for path in FILES:
+        board = load(path)
+        for panel in board["panels"]:
+            yield board, panel
+
+
+PANELS = [
+    pytest.param(board, panel, id=f"{board['uid']}: {panel['title']}") for board, panel in panels()
+]
+
+
+def expressions() -> list[str]:
+    return [target["expr"] for _, panel in panels() for target in panel["targets"]]
+
+
+def rules_text() -> str:
+    files = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def names_in(expression: str) -> set[str]:
+    """Give the metrics that an expression asks for."""
+    bare = re.sub(r'"[^"]*"', "", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
+    bare = re.sub(r"\b(?:by|on|ignoring|without)\s*\([^)]*\)", "", bare)
+    return set(re.findall(r"[a-zA-Z_][\w:]*", bare)) - _NO_METRIC
+
+
+def exported() -> set[str]:
+    """Give the series that can exist: the reference's, the client's, Prometheus' own, recorded."""
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    known = {"up", "ALERTS", "scrape_duration_seconds", "python_gc_collections_total"}
+    known |= {f"process_{each}" for each in ("open_fds", "max_fds", "resident_memory_bytes")}
+    known |= {"process_cpu_seconds_total", "process_start_time_seconds"}
+    known |= {"prometheus_rule_evaluation_failures_total"}
+    known |= set(re.findall(r"- record: (\S+)", rules_text()))
+    for name, kind in re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE):
+        suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        known |= {name + suffix for suffix in suffixes}
+    return known
+
+
+def test_there_are_five_dashboards_with_six_panels_or_more() -> None:
+    assert {load(path)["title"] for path in FILES} == {
+        *("Overview", "Chat and LLM", "MCP and tools", "Sandbox", "Services"),
+    }
+    for path in FILES:
+        assert len(load(path)["panels"]) >= 6, path.name
+
+
+def test_dashboards_say_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, MONITORING / "generate.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_query_stands_twice() -> None:
+    counted = Counter(re.sub(r"\s", "", each) for each in expressions())
+
+    assert not [each for each, times in counted.items() if times > 1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_dashboard_loads_in_grafana_11(path: Path) -> None:
+    board = load(path)
+
+    assert board["schemaVersion"] <= 39
+    assert board["uid"] == path.stem
+    assert board["id"] is None
+    assert len(board["uid"]) <= 40
+    assert board["description"]
+    numbers = [panel["id"] for panel in board["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    titles = [panel["title"] for panel in board["panels"]]
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_dashboard_links_to_all_others(path: Path) -> None:
+    others = {f"/d/{each.stem}" for each in FILES if each != path}
+
+    assert {link["url"] for link in load(path)["links"]} == others
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_panels_do_not_overlap(path: Path) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in load(path)["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS)
+def test_panel_is_complete(board: dict[str, Any], panel: dict[str, Any]) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+
+    assert panel["type"] in KINDS
+    assert defaults["unit"]
+    assert defaults["noValue"]
+    assert panel["description"].endswith(".")
+    assert panel["datasource"] == {"type": "prometheus", "uid": "prometheus"}
+    legends = [target["legendFormat"] for target in panel["targets"]]
+    assert all(legends)
+    assert len(set(legends)) == len(legends), "two queries give series of the same name"
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS)
+def test_panel_asks_for_what_exists(board: dict[str, Any], panel: dict[str, Any]) -> None:
+    variables = {each["name"] for each in board["templating"]["list"]} | BUILT_IN
+    for target in panel["targets"]:
+        expression = target["expr"]
+        assert set(re.findall(r"\$(\w+)", expression)) <= variables
+        assert names_in(expression)
+        assert names_in(expression) <= exported()
+        # A label that the sum drops can't name a series.
+        labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        kept = re.findall(r"\bby \(([^)]*)\)", expression)
+        if kept:
+            assert labels <= set(re.findall(r"\w+", kept[0]))
+
+
+def test_every_variable_is_used() -> None:
+    for path in FILES:
+        board = load(path)
+        text = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
+        for variable in board["templating"]["list"]:
+            assert f"${variable['name']}" in text
+
+
+def test_provisioning_names_the_source_and_the_folder_of_the_dashboards() -> None:
+    provisioning = MONITORING / "grafana" / "provisioning"
+    source = (provisioning / "datasources" / "prometheus.yml").read_text(encoding="utf-8")
+    boards = (provisioning / "dashboards" / "mcp-stack.yml").read_text(encoding="utf-8")
+
+    assert re.search(r"^\s+uid: prometheus$", source, re.MULTILINE)
+    assert re.search(r"^\s+url: http://prometheus:9090$", source, re.MULTILINE)
+    assert re.search(r"^\s+path: /etc/grafana/dashboards$", boards, re.MULTILINE)
