@@ -181,3 +181,23 @@ async def test_unexpected_failure_of_a_connection_is_a_reason_not_an_end() -> No
         await heard.inventories.get()
         assert link.status.state == "connected"
         assert connector.attempts == 2
+
+
+async def test_connection_that_is_never_made_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_server.upstream_link._DISCOVERY_SECONDS", 0.05)
+    async with running(ScriptedConnector(None, ScriptedConnection(["now"]))) as (link, heard):
+        async with asyncio.timeout(5):
+            await heard.inventories.get()
+        assert link.status.state == "connected"
+
+
+async def test_change_before_the_stream_was_open_is_not_missed() -> None:
+    connection = ScriptedConnection(["now"])
+    async with running(ScriptedConnector(connection)) as (link, heard):
+        await heard.inventories.get()
+        await connection.watched.get()
+        connection.tools.append("then")  # said to nobody: the stream is about to open anew
+        link.watch(frozenset({"test://a"}))
+        async with asyncio.timeout(5):
+            await heard.inventories.get()
+        assert [tool["name"] for tool in link.inventory.tools] == ["now", "then"]

@@ -180,7 +180,9 @@ class UpstreamLink:
         async with AsyncExitStack() as stack:
             stack.callback(setattr, self, "_connection", None)
             with use_context(new_context(_DISCOVERY_SECONDS)):
-                connection = await stack.enter_async_context(self._connector.connect())
+                # The handshake of the older eras is the SDK's, which knows no deadline of ours.
+                async with asyncio.timeout(_DISCOVERY_SECONDS):
+                    connection = await stack.enter_async_context(self._connector.connect())
             await self._learn(connection)
             self._connection = connection
             self.was_discovered = True
@@ -200,6 +202,7 @@ class UpstreamLink:
         while True:
             self._rewatch.clear()
             async with connection.changes(self._watched) as changes:
+                await self._catch_up(connection)
                 while True:
                     change = await self._next_change(changes.__anext__())
                     if change is None:
@@ -207,6 +210,13 @@ class UpstreamLink:
                     if change == "rewatch":
                         break
                     await self._apply(connection, change)
+
+    async def _catch_up(self, connection: Connection) -> None:
+        """Learn what changed before the stream was open: nothing is replayed."""
+        known = self.inventory
+        await self._learn(connection)
+        if self.inventory != known:
+            await self._on_inventory()
 
     async def _next_change(self, upcoming: Awaitable[Change]) -> Change | Literal["rewatch"] | None:
         """Return the next change, "rewatch" when the wanted resources changed, None at the end."""

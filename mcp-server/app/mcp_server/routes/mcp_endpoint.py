@@ -1,7 +1,7 @@
 """`/mcp`: the gateway's decisions behind the SDK's server, for both protocol eras."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 from mcp.shared.exceptions import MCPError
+from servicekit.errors import TooBusy
 from servicekit.mcp_client import RpcError
 from servicekit.mcp_mount import ChangingServer, McpMount
 
@@ -27,6 +28,8 @@ Context = ServerRequestContext[Any, Any]
 _SESSION_HEADER = "mcp-session-id"
 # A client that does not read must not hold up the news for the others.
 _PUSH_SECONDS = 1.0
+# Resources that one client may follow: what it names is kept.
+_MAX_WATCHED = 1000
 _EVENTS: Mapping[ListKind, ServerEvent] = {
     "tools": ToolsListChanged(),
     "prompts": PromptsListChanged(),
@@ -109,16 +112,20 @@ class McpEndpoint:
             "prompts": ServerSession.send_prompt_list_changed,
             "resources": ServerSession.send_resource_list_changed,
         }
-        for session in self._live_sessions().values():
-            for kind in sorted(kinds):
-                await _push(pushes[kind](session.push))
+        await _push_all(
+            pushes[kind](session.push)
+            for session in self._live_sessions().values()
+            for kind in sorted(kinds)
+        )
 
     async def resource_updated(self, uri: str) -> None:
         """Tell those who watch a resource that it changed."""
         await self.mount.bus.publish(ResourceUpdated(uri))
-        for session in self._live_sessions().values():
-            if uri in session.watched:
-                await _push(session.push.send_resource_updated(uri))
+        await _push_all(
+            session.push.send_resource_updated(uri)
+            for session in self._live_sessions().values()
+            if uri in session.watched
+        )
 
     # --- sessions of the handshake eras ---
 
@@ -148,6 +155,10 @@ class McpEndpoint:
         self, ctx: Context, params: types.SubscribeRequestParams
     ) -> types.EmptyResult:
         if (session := self._session(ctx)) is not None:
+            if len(session.watched) >= _MAX_WATCHED:
+                raise TooBusy(
+                    f"This session watches {_MAX_WATCHED} resources already; unsubscribe from some."
+                )
             session.watched.add(str(params.uri))
             self._watch()
         return types.EmptyResult()
@@ -179,7 +190,7 @@ class McpEndpoint:
         if ctx.method != "subscriptions/listen" or not isinstance(wanted, list):
             return await call_next(ctx)
         token = object()
-        self._listened[token] = frozenset(str(uri) for uri in wanted[:1000])
+        self._listened[token] = frozenset(str(uri) for uri in wanted[:_MAX_WATCHED])
         self._watch()
         try:
             return await call_next(ctx)
@@ -227,6 +238,11 @@ class McpEndpoint:
 
     async def _complete(self, ctx: Context, _: object) -> Any:
         return {**_COMPLETE, **await self._gateway.complete(ctx.params or {}, self._caller(ctx))}
+
+
+async def _push_all(sendings: Iterable[Awaitable[None]]) -> None:
+    """Send side by side: those who don't read hold up all others once, not once each."""
+    await asyncio.gather(*map(_push, sendings))
 
 
 async def _push(sending: Awaitable[None]) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Request
+from servicekit.hangup import until_hangup
 from servicekit.wire.tools import ToolDescription, ToolList, ToolOutcome
 
 from mcp_server.rest_outcome import arguments_of, outcome_of, refusal
@@ -49,5 +50,5 @@ async def call_tool(
     tool.reject_invalid(arguments)
     caller = SilentCaller(request.headers, request.scope.get("state"))
     with refusal(tool.source):
-        result = await wiring.gateway.call_tool({"name": name, "arguments": arguments}, caller)
-        return outcome_of(result)
+        call = wiring.gateway.call_tool({"name": name, "arguments": arguments}, caller)
+        return outcome_of(await until_hangup(request, call))
