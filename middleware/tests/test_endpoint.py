@@ -1,6 +1,7 @@
 """An endpoint is chosen by a base URL alone, and a key goes only to its own address."""
 
 import pytest
+from middleware.adapters.llm_errors import Blame
 from middleware.endpoint import Endpoint, LlmSettings, choose_endpoint
 from middleware.settings import MiddlewareSettings
 from pydantic import ValidationError
@@ -126,3 +127,9 @@ def test_numbers_out_of_bounds_are_refused(wrong):
 def test_misspelt_variable_is_named_with_the_nearest(monkeypatch):
     with pytest.raises(ValueError, match="MIDDLEWARE_CHAT_TIMEOUT_SECONDS"):
         from_environment(monkeypatch, MIDDLEWARE_CHAT_TIMEOUT="30")
+
+
+def test_password_in_the_address_is_not_shown() -> None:
+    endpoint = Endpoint("configured", "https://me:secret@llm.example:8443/v1", "m")
+    assert endpoint.shown_url == "https://llm.example:8443/v1"
+    assert "secret" not in Blame(endpoint).unreachable().detail

@@ -85,7 +85,7 @@ def read_system_prompt(path: Path) -> str:
 async def _open_model(
     settings: MiddlewareSettings, endpoint: Endpoint, stack: AsyncExitStack
 ) -> ChatModel:
-    log.info("llm.chosen", kind=endpoint.kind, base_url=endpoint.base_url, model=endpoint.model)
+    log.info("llm.chosen", kind=endpoint.kind, base_url=endpoint.shown_url, model=endpoint.model)
     for notice in endpoint.notices:
         log.warning("llm.key_unused", reason=notice)
     client: httpx.AsyncClient = (

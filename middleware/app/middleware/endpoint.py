@@ -41,6 +41,12 @@ class Endpoint:
     notices: tuple[str, ...] = ()
 
     @property
+    def shown_url(self) -> str:
+        """The address as logs and errors may show it: without a user's name and password."""
+        parts = urlsplit(self.base_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def is_internal(self) -> bool:
         """Whether it is on this machine or network, so that no proxy stands between."""
         parts = urlsplit(self.base_url)

@@ -27,7 +27,7 @@ class Blame:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._model = endpoint.model
-        self._url = endpoint.base_url
+        self._url = endpoint.shown_url
         self._is_embedded = endpoint.kind == "embedded"
 
     def unreachable(self) -> LlmUnreachable:
