@@ -96,15 +96,19 @@ def _why_not(reply: Reply, expect: Mapping[str, Any]) -> str | None:
     for call, matcher in zip(reply.calls, wanted, strict=True):
         if not _matches(call, matcher):
             return f"{call} is not {matcher}"
+    said = reply.text.lower()
     for part in expect.get("says", ()):
-        if not any(either.lower() in reply.text.lower() for either in part.split("|")):
+        if not any(either.lower() in said for either in part.split("|")):
             return f"{part!r} is not in {reply.text!r}"
-    for part in expect.get("unsaid", ()):
-        if part.lower() in reply.text.lower():
-            return f"{part!r} is in {reply.text!r}"
+    if any(part.lower() in said for part in expect.get("unsaid", ())):
+        return f"{reply.text!r} says what it must not"
+    return _why_not_text(reply, expect)
+
+
+def _why_not_text(reply: Reply, expect: Mapping[str, Any]) -> str | None:
     if "json_keys" in expect and list(json.loads(reply.text)) != expect["json_keys"]:
         return f"{reply.text!r} has other keys than {expect['json_keys']}"
-    if not wanted and not reply.text.strip():
+    if not expect["calls"] and not reply.text.strip():
         return "an empty text"
     return None
 

@@ -135,4 +135,22 @@ def test_syntax_error_without_a_header_is_an_error() -> None:
 def test_run_without_output_is_said_once() -> None:
     text = "The code ran and printed nothing."
     assert sentence_for(RunCode("x = 1"), "execute_code", text) == text
-    assert sentence_for(Draw("…", "sin(x)"), "execute_code", text) == "I plotted sin(x)."
+
+
+def test_plot_says_where_the_picture_is_and_that_it_is_not_shown() -> None:
+    text = "The code ran and printed nothing."
+    sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", text)
+    assert sentence.startswith("I plotted sin(x) and saved the picture as plot.png")
+    assert "can't show it" in sentence
+
+
+def test_plot_shows_a_picture_that_the_tool_returned() -> None:
+    sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", "![plot](/artifacts/1.png)")
+    assert sentence == "I plotted sin(x).\n\n![plot](/artifacts/1.png)"
+
+
+def test_row_of_numbers_is_told_after_a_colon() -> None:
+    primes = Calculate("…", "The first 3 prime numbers:")
+    assert sentence_for(primes, "execute_code", "2, 3, 5\n") == (
+        "The first 3 prime numbers: 2, 3, 5."
+    )

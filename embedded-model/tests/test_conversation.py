@@ -62,7 +62,7 @@ def test_answer_follows_the_results_and_asks_for_no_further_call() -> None:
         TOOLS,
         TODAY,
     )
-    assert reply == Reply("It is 2026-11-22 17:03 UTC. 6 * 7 = 42")
+    assert reply == Reply("It is 2026-11-22 17:03 UTC. 6 * 7 = 42.")
 
 
 def test_results_of_calls_that_another_model_made_are_told() -> None:

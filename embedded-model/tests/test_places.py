@@ -1,5 +1,6 @@
 from zoneinfo import available_timezones
 
+import pytest
 from embedded_model.places import (
     Place,
     VaguePlace,
@@ -39,3 +40,13 @@ def test_guess_takes_one_error_in_a_long_name() -> None:
     place = guess_place("Amsterdm")
     assert isinstance(place, Place)
     assert place.zone == "Europe/Amsterdam"
+
+
+@pytest.mark.parametrize("name", ["Atlantis", "Gondor", "Parisa", "Mordor", "Londonia", "Rone"])
+def test_name_that_is_more_than_a_slip_away_is_no_city(name: str) -> None:
+    assert guess_place(name) is None
+
+
+@pytest.mark.parametrize("name", ["Lodon", "Londno", "Londdon", "Pariss", "Moskow", "Sydny"])
+def test_slip_of_the_hand_still_finds_the_city(name: str) -> None:
+    assert isinstance(guess_place(name), Place)

@@ -79,7 +79,7 @@ async def test_official_client_gets_calls_and_then_the_answer(client: openai.Asy
     second = await client.chat.completions.create(model="embedded", messages=messages, tools=TOOLS)
     assert second.choices[0].finish_reason == "stop"
     assert second.choices[0].message.content == (
-        "In Tokyo it is 2026-11-23 02:03 JST. 17 * 23 = 391"
+        "In Tokyo it is 2026-11-23 02:03 JST. 17 * 23 = 391."
     )
     assert second.usage is not None
     assert second.usage.total_tokens == second.usage.prompt_tokens + second.usage.completion_tokens

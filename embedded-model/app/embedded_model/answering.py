@@ -18,6 +18,7 @@ from embedded_model.intents import (
     ShowStatus,
     TellTime,
 )
+from embedded_model.reading.plots import PICTURE
 
 _ERROR_START = re.compile(
     r"^\s*(?:error\b|failed\b|failure\b|tool error|cannot |could not |can't |refused\b"
@@ -42,6 +43,7 @@ _PACKAGE_LINE = re.compile(
     r"^[-*•\s]*(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?:==|\s|@|:|\()\s*v?(?P<version>\d[\w.+!]*)\)?",
     re.MULTILINE,
 )
+_PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
 
@@ -332,6 +334,8 @@ def _calculated(action: Calculate, answer: ToolAnswer) -> str:
         return _shown("The result", value)
     if action.formula is not None:
         return f"{action.label} = {value}".replace("**", "^")
+    if action.label.endswith(":"):
+        return f"{action.label} {value}."
     return f"{action.label} is {value}."
 
 
@@ -349,12 +353,14 @@ def _ran(answer: ToolAnswer) -> str:
 
 def _drawn(label: str, answer: ToolAnswer) -> str:
     output, _ = _output_and_result(answer)
-    plotted = f"I plotted {label}."
-    return (
-        f"{plotted} {_shown('The code printed', output)}"
-        if output.strip(" \n") not in {"", _NO_OUTPUT}
-        else plotted
+    if _PICTURE.search(answer.text):
+        return f"I plotted {label}.\n\n{answer.text.strip()}"
+    plotted = (
+        f"I plotted {label} and saved the picture as {PICTURE} in the sandbox; "
+        "this chat can't show it yet."
     )
+    is_silent = output.strip(" \n") in {"", _NO_OUTPUT}
+    return plotted if is_silent else f"{plotted} {_shown('The code printed', output)}"
 
 
 # --- packages

@@ -30,6 +30,7 @@ from embedded_model.tasks import answer_task, is_task
 from embedded_model.transcript import CallResult, Message, Turn, current_turn
 
 _MAX_EARLIER = 40
+_MAX_IN_A_LINE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,12 @@ def _text(
 
 
 def _joined(parts: Sequence[str]) -> str:
-    is_short = all("\n" not in part for part in parts)
-    return (" " if is_short and len(parts) <= 2 else "\n\n").join(parts)  # noqa: PLR2004  # one line
+    if len(parts) == 1:
+        return parts[0]
+    # A sum on its own needs no full stop; beside another sentence it does.
+    ended = [part if part.endswith((".", "!", "?", ":", "`")) else f"{part}." for part in parts]
+    is_short = all("\n" not in part for part in parts) and len(parts) <= _MAX_IN_A_LINE
+    return (" " if is_short else "\n\n").join(ended)
 
 
 def _strange(result: CallResult, calls: Sequence[PlannedCall]) -> str:

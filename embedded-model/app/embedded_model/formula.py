@@ -66,6 +66,9 @@ class Function:
 Formula = Number | Constant | Variable | Negation | Percent | Binary | Function
 
 _BUILTINS = frozenset({"abs", "max", "min", "round", "pow", "sum"})
+# Defined in front of the sum: the math module's are off by a rounding error at whole numbers.
+_ROOTS = frozenset({"cbrt", "root"})
+_INEXACT = frozenset({"sqrt", "exp", "log", "log2", "log10", "pow", *_ROOTS})
 _STATISTICS = frozenset({"mean", "median", "stdev"})
 # Where numpy names a function otherwise than the math module does.
 _NUMPY_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "pow": "power"}
@@ -88,9 +91,58 @@ def modules_of(formula: Formula) -> frozenset[str]:
         case Binary(_, left, right):
             return modules_of(left) | modules_of(right)
         case Function(name, arguments):
-            own = "" if name in _BUILTINS else "statistics" if name in _STATISTICS else "math"
+            own = "statistics" if name in _STATISTICS else "math"
+            own = "" if name in _BUILTINS or name in _ROOTS else own
             inner = frozenset[str]().union(*(modules_of(argument) for argument in arguments))
             return inner | ({own} - {""})
+        case never:
+            assert_never(never)
+
+
+def definitions_of(formula: Formula) -> str:
+    """Return the functions that have to be defined in front of the formula's Python text."""
+    names = _names_in(formula) & _ROOTS
+    if not names:
+        return ""
+    return _ROOT + ("\n\ndef cbrt(value):\n    return root(value, 3)\n" if "cbrt" in names else "")
+
+
+_ROOT = """def root(value, degree):
+    sign = -1 if value < 0 and degree % 2 else 1
+    near = sign * (sign * value) ** (1 / degree)
+    return round(near) if round(near) ** degree == value else near
+"""
+
+
+def may_end_whole(formula: Formula) -> bool:
+    """Say whether Python may give a whole number as a float, such as 42.0."""
+    match formula:
+        case Number(text):
+            return "." in text or "e" in text
+        case Variable() | Constant():
+            return False
+        case Negation(operand):
+            return may_end_whole(operand)
+        case Percent():
+            return True
+        case Binary(operator, left, right):
+            return operator == "/" or may_end_whole(left) or may_end_whole(right)
+        case Function(name, arguments):
+            return name in _INEXACT | _STATISTICS or any(map(may_end_whole, arguments))
+        case never:
+            assert_never(never)
+
+
+def _names_in(formula: Formula) -> frozenset[str]:
+    match formula:
+        case Number() | Constant() | Variable():
+            return frozenset()
+        case Negation(operand) | Percent(operand):
+            return _names_in(operand)
+        case Binary(_, left, right):
+            return _names_in(left) | _names_in(right)
+        case Function(name, arguments):
+            return frozenset({name}).union(*map(_names_in, arguments))
         case never:
             assert_never(never)
 
@@ -138,10 +190,13 @@ def _bracketed(formula: Formula, level: int, dialect: Dialect) -> str:
 
 def _render_function(name: str, arguments: tuple[Formula, ...], dialect: Dialect) -> str:
     inner = ", ".join(python_text(argument, dialect) for argument in arguments)
+    if name == "root" and dialect == "numpy":
+        exponent = Binary("/", Number("1"), arguments[1])
+        return python_text(Binary("**", arguments[0], exponent), dialect)
     if dialect == "numpy" and name not in {"max", "min", "round", "sum"}:
         return f"np.{_NUMPY_NAMES.get(name, name)}({inner})"
     if name in _STATISTICS:
         return f"statistics.{name}([{inner}])"
     if name == "sum":
         return f"sum([{inner}])"
-    return f"{name}({inner})" if name in _BUILTINS else f"math.{name}({inner})"
+    return f"{name}({inner})" if name in _BUILTINS or name in _ROOTS else f"math.{name}({inner})"

@@ -80,7 +80,9 @@ class ListPackages:
 
 @dataclass(frozen=True, slots=True)
 class ShowStatus:
-    """How the system is."""
+    """How the system is, or the figures of its services."""
+
+    of: Literal["status", "metrics"] = "status"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ _OFFSET = re.compile(r"(?:utc|gmt)(?P<sign>[+-])0?(?P<hours>\d{1,2})(?::?00)?", 
 # Zones of tzdata's own that no person asks for.
 _ODD_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 _MIN_FUZZY_LETTERS = 5
-_LONG_LETTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +149,41 @@ def guess_place(text: str) -> Place | VaguePlace | None:
 
     Notes
     -----
-    At least five letters, one error (two from eight letters on), the same first
-    letter, and nothing else as near: a wrong city is worse than a question.
+    At least five letters, one slip of the hand, the same first letter, and nothing
+    else as near: a wrong city is worse than a question (Atlantis is not Atlanta).
     """
     name = fold(text)
     letters = len(name.replace(" ", ""))
     if letters < _MIN_FUZZY_LETTERS or any(char.isdigit() for char in name):
         return None
-    limit = 2 if letters >= _LONG_LETTERS else 1
-    near: dict[int, set[Place | VaguePlace]] = {}
-    for known, place in gazetteer().items():
-        if known[0] != name[0] or len(known) < _MIN_FUZZY_LETTERS - 1:
-            continue
-        distance = OSA.distance(name, known, score_cutoff=limit)
-        if distance <= limit:
-            near.setdefault(distance, set()).add(place)
-    if not near:
-        return None
-    best = near[min(near)]
-    zones = {place.zone for place in best if isinstance(place, Place)}
-    return min(best, key=str) if len(zones) == 1 else None
+    near = {
+        place
+        for known, place in gazetteer().items()
+        if known[0] == name[0] and len(known) >= _MIN_FUZZY_LETTERS - 1 and _is_slip(name, known)
+    }
+    zones = {place.zone if isinstance(place, Place) else place.name for place in near}
+    return min(near, key=str) if len(zones) == 1 else None
+
+
+# Letters that sound alike or lie side by side on a keyboard.
+_ALIKE = ("aeiouy", "cksz", "mn", "bvp", "dt", "fv", "gj", "wv", "lr", "qwertyuiop", "asdfghjkl")
+
+
+def _is_slip(typed: str, known: str) -> bool:
+    """Say whether one letter is lost, doubled, swapped with the next, or taken for its like."""
+    if abs(len(typed) - len(known)) > 1 or OSA.distance(typed, known, score_cutoff=1) != 1:
+        return False
+    if len(typed) < len(known) or sorted(typed) == sorted(known):
+        return True
+    place = next((at for at, (a, b) in enumerate(zip(typed, known, strict=False)) if a != b), -1)
+    if len(typed) > len(known):
+        # A letter too many at the end makes another name ("Parisa"), unless it is doubled.
+        return place >= 0 or typed[-1] == typed[-2]
+    pair = {typed[place], known[place]}
+    return any(pair <= set(row) for row in _ALIKE[:-2]) or any(
+        abs(row.find(typed[place]) - row.find(known[place])) == 1 and pair <= set(row)
+        for row in _ALIKE[-2:]
+    )
 
 
 def count_cities() -> int:

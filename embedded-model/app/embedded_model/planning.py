@@ -25,6 +25,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "zone": ("get_timezone_time", "get_time_in_timezone"),
     "format": ("format_time", "convert_time"),
     "status": ("get_system_status", "system_status"),
+    "metrics": ("get_service_metrics", "service_metrics"),
 }
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "code": ("code", "source", "script", "python_code"),
@@ -98,8 +99,8 @@ def plan(action: Action, tools: Toolset) -> PlannedCall | Impossible:  # noqa: P
             return _call(action, tools, ("install",), arguments, "install packages")
         case ListPackages():
             return _call(action, tools, ("list",), {}, "list packages")
-        case ShowStatus():
-            return _call(action, tools, ("status",), {}, "look at the system's status")
+        case ShowStatus(of=of):
+            return _call(action, tools, (of,), {}, f"look at the system's {of}")
         case never:
             assert_never(never)
 

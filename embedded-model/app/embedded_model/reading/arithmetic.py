@@ -238,7 +238,7 @@ class _Parser:
     def worded(self, word: str) -> Formula:
         if word.startswith("#") and self.take("prefix", "sqrt"):  # 4th root of
             self.take("word", "of")
-            return Binary("**", self._operand(), Binary("/", Number("1"), Number(word[1:])))
+            return Function("root", (self._operand(), Number(word[1:])))
         if word == "remainder":
             return self.remainder()
         if word in {"a", "an"} and self.peek() is not None:

@@ -13,7 +13,7 @@ _RUN = re.compile(
     r"|evaluate|print|prints|printed|output|outputs|outputted|returns?"
     r"|result|results|evaluates?|interpret|launch|start|do it"
     r"|gives?|produce|produces|yields?|works?|working|happens?|compute"
-    r"|computes|value|display|displays|go|show)\b"
+    r"|computes|value|display|displays|go|show|crash(?:es)?|fails?|raises?)\b"
 )
 _OTHER = re.compile(
     r"\b(?:explain|explanation|refactor|rewrite|translate|review|fix|debug"
@@ -25,6 +25,11 @@ _OTHER = re.compile(
 )
 _STRONG_RUN = re.compile(
     r"\b(?:run|execute|eval|evaluate|output|outputs|print|prints|what happens)\b"
+)
+_WHY_FAILS = re.compile(
+    r"^why (?:does|is|do|did|will|would) (?:this|it|that|the code|my code)"
+    r"(?: code| script| snippet)? (?:always )?"
+    r"(?:crash|fail|raise|break|failing|crashing|throw|not work|n't work)\w*(?: an? \w+)?$"
 )
 _DOES = re.compile(r"^(?:what|what's) (?:does|do|would|will|is|are)\b.*\b(?:do|mean)$")
 _DEICTIC = re.compile(
@@ -66,6 +71,8 @@ def marks_in(words: Sequence[Word]) -> tuple[int, ...]:
 
 def is_deictic(text: str) -> bool:
     """Say whether a text asks to run code that stands elsewhere: "run this"."""
+    if _WHY_FAILS.match(text):  # its error says why
+        return True
     return bool(text) and bool(_DEICTIC.match(text)) and bool(_RUN.search(text))
 
 
@@ -76,7 +83,8 @@ def is_introduction(text: str) -> bool:
 
 def wants_other(text: str) -> bool:
     """Say whether a text wants something of code that running it does not give."""
-    return bool(_OTHER.search(text)) and not _STRONG_RUN.search(text)
+    is_met_by_run = _STRONG_RUN.search(text) or _WHY_FAILS.match(text.strip())
+    return bool(_OTHER.search(text)) and not is_met_by_run
 
 
 def read_code_clause(

@@ -48,7 +48,8 @@ _RUN_VERB = re.compile(
 _MAX_INLINE = 4000
 _MAX_SPANS = 200
 _TAILS = re.compile(
-    r"\s(?=(?:and|then|prints?|outputs?|returns?|evaluates?|gives?|gets?|do"
+    r"\s(?=(?:in (?:python|the sandbox)|with python|using python|and|then"
+    r"|prints?|outputs?|returns?|evaluates?|gives?|gets?|do"
     r"|does|please|pls|for me|produce|yield"
     r"|equals?|to|result|show|display|mean|is|what|after|before|also|thanks"
     r"|now|again)\b)|[?.!,;]+(?=\s|$)|$",
@@ -105,12 +106,28 @@ def find_code(message: str) -> MarkedText:
     text = _OPEN_FENCE.sub(
         lambda match: keep(Code(match["code"].rstrip(), match["language"].lower(), True)), text
     )
-    text = _BACKTICKS.sub(lambda match: keep(Code((match[1] or match[2]).strip())), text)
+    text = _BACKTICKS.sub(lambda match: _backticked(match, keep), text)
     if not codes and (whole := _whole(text)) is not None:
         return MarkedText(mark(0), (Code(whole),))
     text = _after_header(text, keep)
     text = _own_lines(_after_verb(text, keep), keep)
     return MarkedText(_inside_lines(text, keep), tuple(codes))
+
+
+_NAME = re.compile(r"[^\W\d][\w.-]*|[\w.-]+==[\w.]+")
+_BEFORE_CODE = re.compile(
+    r"\b(?:run|execute|evaluate|eval|exec|print|code|output of|value of|python)\W*$", re.IGNORECASE
+)
+
+
+def _backticked(match: re.Match[str], keep: Keep) -> str:
+    """Keep code in backticks; a name there, such as `numpy` in a sentence, is only a word."""
+    inside = (match[1] or match[2]).strip()
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    is_alone = not before.strip() and not after.strip()
+    if _NAME.fullmatch(inside) and not is_alone and not _BEFORE_CODE.search(before):
+        return inside
+    return keep(Code(inside))
 
 
 def _fenced(match: re.Match[str]) -> Code:
@@ -290,7 +307,9 @@ def _has_loose_call(tree: ast.Module, text: str) -> bool:
     """Say whether a "call" is prose before a bracket: `compute (3 + 4)`, `what is 5(3)`."""
     lines = [line.encode() for line in text.splitlines()]
     for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign | ast.Compare) and _is_prose_node(node):
+        if isinstance(node, ast.AnnAssign | ast.Compare) and (
+            _is_prose_node(node) or _names_the_means(node)
+        ):
             return True
         if isinstance(node, ast.Call):
             named, opening = node.func, b"("
@@ -344,6 +363,17 @@ _PROSE_NAMES = frozenset(
 )
 
 
+def _names_the_means(node: ast.AnnAssign | ast.Compare) -> bool:
+    """Say whether `print(1) in python` only happens to be Python."""
+    if not isinstance(node, ast.Compare):
+        return False
+    last = node.comparators[-1]
+    means = {"python", "python3", "sandbox", "terminal", "jupyter", "ipython", "repl"}
+    return (
+        isinstance(node.ops[-1], ast.In) and isinstance(last, ast.Name) and last.id.lower() in means
+    )
+
+
 def _is_prose_node(node: ast.AnnAssign | ast.Compare) -> bool:
     """Say whether "Execute: x = 1" or "What is f(x)" only happens to be Python."""
     if isinstance(node, ast.AnnAssign):
@@ -354,7 +384,13 @@ def _is_prose_node(node: ast.AnnAssign | ast.Compare) -> bool:
 
 def _is_sum(text: str) -> bool:
     lowered = straighten(text).lower()
-    return parse_formula(lowered) is not None or parse_formula(lowered, variable="x") is not None
+    parts = [lowered, *re.split(r"\s+and\s+|,\s*(?:and\s+)?", lowered)]
+    is_several = lowered not in parts[1:]
+    return _is_formula(lowered) or (is_several and all(map(_is_formula, parts[1:])))
+
+
+def _is_formula(text: str) -> bool:
+    return parse_formula(text) is not None or parse_formula(text, variable="x") is not None
 
 
 def _is_telling(statement: ast.stmt) -> bool:

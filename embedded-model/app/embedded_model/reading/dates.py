@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedded_model.intents import Calculate
 from embedded_model.reading.numerals import ordinal, read_numeral
@@ -198,6 +198,10 @@ _PATTERNS = tuple(
         r"|somebody|a person|i|you|we|one|a man|a woman|he|she|they|it|who was"
         r"|who is|that|be|a|person|if|was|were|is|am|who|they're) ?.*?born "
         rf"(?:on |in )?(?P<date>{DATE})(?: today| now)?",
+        "is_day": r"(?:is it|is today|is today's day|is the day|is it a|is today a)(?: today)? "
+        r"(?:already |still |now |really )?(?:a )?"
+        r"(?P<day>(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+        rf"|weekend|the weekend|weekday|{_MONTH})(?: today| now| already| yet)?",
         "units": r"(?:how many )?(?P<small>seconds?|minutes?|hours?|days?|weeks?"
         r"|months?) (?:are there |are |does |has |there are |make |is )?(?:in"
         rf"|make|per) (?P<count>{_COUNT}) (?P<big>minute|hour|day|week|year|leap "
@@ -445,6 +449,19 @@ def _age(groups: Groups, _: str) -> Calculate | None:
     return _program(expression, f"The age of someone born on {term.label} in years", setup=setup)
 
 
+def _is_day(groups: Groups, _: str) -> Calculate | None:
+    name = (groups["day"] or "").removeprefix("the ")
+    if name in _WEEKDAYS:
+        test = f"date.today().weekday() == {_WEEKDAYS.index(name)}"
+    elif name in {"weekend", "weekday"}:
+        test = f"date.today().weekday() {'>=' if name == 'weekend' else '<'} 5"
+    else:
+        test = f"date.today().month == {_month(name)}"
+    shown = {"weekend": "the weekend", "weekday": "a weekday"}.get(name, name.capitalize())
+    program = _program(test, shown)
+    return replace(program, yes=f"Yes, it is {shown}.", no=f"No, it is not {shown}.")
+
+
 def _units(groups: Groups, _: str) -> Calculate | None:
     small, big = (groups["small"] or "").rstrip("s"), groups["big"] or ""
     count = _count(groups["count"])
@@ -467,5 +484,5 @@ _ANSWERS = {
     "clock": _clock, "unix": _unix, "add": _add,
     "subtract": _subtract, "sum": _sum, "leap": _leap, "month": _month_length,
     "year": _year_length, "week": _week, "day_of_year": _day_of_year, "date": _date, "age": _age,
-    "units": _units,
+    "units": _units, "is_day": _is_day,
 }  # fmt: skip

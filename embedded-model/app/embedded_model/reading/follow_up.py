@@ -282,10 +282,15 @@ def _varied(  # noqa: C901  # one case a kind
     return ()
 
 
+_PLACE_LEAD = re.compile(
+    r"^(?:(?:in|i mean|i meant|sorry|the|for|use|ok|make it|no|oh|it's|oops)\b[ ,]*)+"
+)
+
+
 def _awaited_place(text: str, words: Sequence[Word], context: Context) -> tuple[Intent, ...]:
     if context.awaited != "place":
         return ()
-    name = re.sub(r"^(?:in|i mean|i meant|sorry|the|for|use|ok|make it|no)\b[ ,]*", "", text)
+    name = _PLACE_LEAD.sub("", text)
     place = find_place(name) or guess_place(name)
     found = places_in(words)
     if place is None and len(found) == 1 and len(words) <= 4:  # noqa: PLR2004  # "the one in Texas"

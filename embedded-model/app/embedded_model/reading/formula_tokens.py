@@ -101,7 +101,8 @@ def _next_token(rest: Sequence[str], before: Token | None) -> tuple[Token, int]:
         return Token("number", numeral.text), numeral.length
     if (fraction := _named_fraction(rest)) is not None:
         return fraction
-    if (rank := ordinal(word)) is not None and before is not None:
+    is_root = len(rest) > 1 and rest[1] in {"root", "roots"}
+    if (rank := ordinal(word)) is not None and (before is not None or is_root):
         return Token("word", f"#{rank}"), 1
     if word in "()[]{}" and len(word) == 1:
         return Token("bracket", "(" if word in "([{" else ")"), 1

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from rapidfuzz.distance import OSA
+
 from embedded_model import lexicon
 from embedded_model.intents import AskBack, Install, Intent, ListPackages, Refuse
 from embedded_model.wording import Word, raw_of, text_of
 
+_MIN_SLIP_LETTERS = 5
 _NOUNS = frozenset(
     {
         "package",
@@ -174,6 +177,23 @@ _PLAIN = frozenset(
         "latest",
         "version",
         "coffee",
+        "list",
+        "show",
+        "run",
+        "execute",
+        "tell",
+        "give",
+        "display",
+        "calculate",
+        "compute",
+        "plot",
+        "draw",
+        "say",
+        "install",
+        "then",
+        "here",
+        "now",
+        "date",
         "tea",
     ]
 )
@@ -389,7 +409,7 @@ def _asked(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
 def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: PLR0911  # one return a case
     strong = _STRONG.match(text)
     if strong is not None:
-        rest = words[len(strong[0].split()) :]
+        rest = _without_purpose(words)[len(strong[0].split()) :]
         if text.startswith("pip") and "install" not in strong[0]:
             return ()
         is_pip = "pip" in strong[0]
@@ -400,6 +420,7 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
     weak = _WEAK.match(text)
     if weak is None:
         return _mentioned(text, words)
+    words = _without_purpose(words)
     rest = words[len(weak[0].split()) :]
     items = _items(_argument(rest), is_loose=False)
     if not items:
@@ -424,6 +445,21 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
     return ()
 
 
+_AIM = re.compile(r"for (?:my|our|the|a|an|some|this|data|web)\b")
+_REASON = re.compile(
+    r"(?:to|because|so|since) (?!the sandbox|the env|use it|use them|version)[a-z']+"
+)
+
+
+def _without_purpose(words: Sequence[Word]) -> Sequence[Word]:
+    """Drop what packages are wanted for: "numpy for my thesis", "networkx to draw graphs"."""
+    for index in range(2, len(words)):
+        after = text_of(words[index : index + 3])
+        if (_AIM.match(after) or _REASON.match(after)) and is_known(words[index - 1].raw):
+            return words[:index]
+    return words
+
+
 def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
     """Read "X should be installed" and "the six package, please install it"."""
     match = re.match(r"^(?P<name>.+?) (?:should|must|has to|needs to|need to) be installed$", text)
@@ -436,12 +472,44 @@ def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
 def _installs(items: Sequence[_Item]) -> tuple[Intent, ...]:
     if any(item.is_ranged for item in items):
         return (AskBack("I can install the newest version or an exact one. Which shall it be?"),)
-    return tuple(Install(canonical(item.name), item.version) for item in items)
+    return tuple(_install_or_ask(canonical(item.name), item.version) for item in items)
+
+
+@cache
+def _meant(name: str) -> str | None:
+    """Return the well-known name that an unknown one is a slip away from."""
+    if name in known_names() or len(name) < _MIN_SLIP_LETTERS or "[" in name:
+        return None
+    return next(
+        (
+            known
+            for known in lexicon.ordered_words("packages")
+            if known[0] == name[0]
+            and len(known) >= _MIN_SLIP_LETTERS
+            and known.isalpha()
+            and name.isalpha()
+            and OSA.distance(name, known, score_cutoff=1) == 1
+        ),
+        None,
+    )
+
+
+def _install_or_ask(name: str, version: str | None) -> Install | AskBack:
+    # A misspelt name may be another's package: it is asked for, never fetched.
+    meant = _meant(name)
+    if meant is None:
+        return Install(name, version)
+    return AskBack(
+        f"I don't know a package '{name}'. Do you mean '{meant}'? Say yes, and I will install it.",
+        (Install(meant, version),),
+    )
 
 
 def _argument(words: Sequence[Word]) -> str:
     """Return the part of a request that names packages, as typed."""
     words = list(words)
+    if [word.text for word in words[:3:2]] == ["version", "of"]:
+        words = [*words[3:], *words[:2]]  # "version 2.1 of rich"
     while words and (words[0].text in _ARTICLES or words[0].text in {'"', "'"}):
         words = words[1:]
     text = raw_of(words)

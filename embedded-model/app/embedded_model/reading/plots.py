@@ -37,6 +37,7 @@ _PREFIX = re.compile(
 _PAIR = re.compile(r"(?P<name>[^\W\d][\w ]*?) ?(?:=|:|is|->) ?(?P<value>-?\d+(?:\.\d+)?)%?")
 _POINT = re.compile(r"\( ?(-?\d+(?:\.\d+)?) ?, ?(-?\d+(?:\.\d+)?) ?\)")
 _MAX_POINTS = 500
+PICTURE = "plot.png"
 
 
 def mentions_plot(text: str) -> bool:
@@ -192,4 +193,5 @@ def _formula(text: str) -> Formula | None:
 def _drawing(body: str, label: str, *, uses_numpy: bool = False) -> Draw:
     imports = "import matplotlib.pyplot as plt\n" + ("import numpy as np\n" if uses_numpy else "")
     grid = "" if "plt.pie" in body else "plt.grid(True)\n"
-    return Draw(f"{imports}\n{body}\n{grid}plt.show()", label)
+    # No display where the code runs: `plt.show()` would only warn.
+    return Draw(f'{imports}\n{body}\n{grid}plt.savefig("{PICTURE}")', label)

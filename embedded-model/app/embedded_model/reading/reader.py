@@ -93,6 +93,11 @@ _VAGUE_INSTALL = re.compile(
     r"|the|some|my) (?:new )?(?:library|package|module|libraries|packages"
     r"|modules)\b.*)$"
 )
+_VAGUE_CODE = re.compile(
+    r"^(?:run|execute|try|test|evaluate) (?:some|any|a|an|a piece of|a bit of|my|our|one) "
+    r"(?:of my )?(?:python |own |little |small |short )*"
+    r"(?:code|script|program|snippet|command|file)s?$"
+)
 _IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
 
@@ -257,7 +262,7 @@ def _read_about_code(
         return (printing,), _READ
     if _VAGUE_INSTALL.match(text):
         return (AskBack("Which package shall I install? For instance: install numpy."),), _READ
-    if is_deictic(text) and _IMPERATIVE_CODE.search(text):
+    if _VAGUE_CODE.match(text) or (is_deictic(text) and _IMPERATIVE_CODE.search(text)):
         return (AskBack("Which code shall I run? Paste it here, best between ``` fences."),), _READ
     return None, 0
 

@@ -12,12 +12,15 @@ from embedded_model.formula import (
     Number,
     Percent,
     Variable,
+    definitions_of,
+    may_end_whole,
     modules_of,
     percent_of,
     python_text,
 )
 from embedded_model.intents import Calculate
 from embedded_model.reading.arithmetic import has_operation, parse_formula
+from embedded_model.reading.sequences import bracketed_list, read_sequence
 
 _A, _B = "(?P<a>.+?)", "(?P<b>.+)"
 _PCT = r"(?:%|percent|per cent|pct)"
@@ -43,10 +46,10 @@ _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
             lambda a, b: Function("min", (a, b)),
         ),
         (
-            rf"(?:add|adding|sum|sum up|you add) {_A} (?:to|and|with|plus) {_B}",
+            rf"(?:add|adding|you add) {_A} (?:to|and|with|plus) {_B}",
             lambda a, b: Binary("+", a, b),
         ),
-        (rf"(?:add|adding) {_A} , {_B}", lambda a, b: Binary("+", a, b)),
+        (rf"(?:sum|sum up) {_A} (?:and|with|plus) {_B}", lambda a, b: Binary("+", a, b)),
         (
             (
                 rf"(?:subtract|subtracting|take|take away|deduct) {_A} (?:from|away from"
@@ -152,6 +155,10 @@ _SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
     (re.compile(r"negate (?P<a>.+)"), Negation),
     (re.compile(r"(?P<a>.+) in half"), lambda a: Binary("/", a, Number("2"))),
 )
+_LIST_VERBS = (
+    (re.compile(r"(?:add|adding|add up|add together|sum|sum up|total|you add) "), "sum"),
+    (re.compile(r"(?:multiply|multiplying|you multiply) "), "product"),
+)
 _PRIME = re.compile(
     r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is "
     r")?(?:an? )?prime(?: number| or not)?s?"
@@ -180,52 +187,12 @@ _COMPARISONS = {
 }
 
 
-_SERIES = re.compile(
-    r"(?P<what>sum|total|product|average|mean) of (?:all )?(?:the "
-    r")?(?:first (?P<count>\d+) )?(?P<kind>natural |positive |whole |even "
-    r"|odd |square |prime )?(?:numbers?|integers?|squares|primes|evens"
-    r"|odds)?"
-    r"(?: (?:from|between) (?P<low>\d+) (?:to|and|through|up to) "
-    r"(?P<high>\d+)| (?:up to|below|under|until) (?P<limit>\d+))?"
-    r"|(?:sum|add|add up|total)(?: up)? (?:all )?(?:the "
-    r")?(?:(?P<kind2>natural |positive |whole |even |odd )?(?:numbers"
-    r"|integers) )?(?:from |between )?(?P<low2>\d+) (?:to|through|up to"
-    r"|until) (?P<high2>\d+)"
-)
 _RANDOM = re.compile(
     r"(?:a |generate a |generate |pick a |choose a |pick |roll a |draw a "
     r")?random (?:number|integer|int)(?: (?:between|from) (?P<low>-?\d+) "
     r"(?:and|to) (?P<high>-?\d+))?"
     r"|(?:roll|throw) (?:a |the |one )?(?:dice|die)|(?P<coin>(?:flip|toss) (?:a |the )?coin)"
 )
-
-
-def _series(text: str) -> Calculate | None:
-    """Read "the sum of the first 100 odd numbers", "sum of the numbers from 1 to 10"."""
-    match = _SERIES.fullmatch(text)
-    if match is None:
-        return None
-    kind = (match["kind"] or match["kind2"] or "").strip()
-    low, high = match["low"] or match["low2"], match["high"] or match["high2"]
-    if kind in {"prime", "square"}:
-        return None
-    if match["count"] and not low and not match["limit"]:
-        values = {
-            "even": f"range(2, 2 * {match['count']} + 1, 2)",
-            "odd": f"range(1, 2 * {match['count']}, 2)",
-        }.get(kind, f"range(1, {match['count']} + 1)")
-    elif low or match["limit"]:
-        start, stop = low or "1", high or match["limit"]
-        test = {"even": " if n % 2 == 0", "odd": " if n % 2 == 1"}.get(kind, "")
-        values = f"range({start}, {stop} + 1)"
-        values = f"[n for n in {values}{test}]" if test else values
-    else:
-        return None
-    what = match["what"] or "sum"
-    name = {"sum": "sum", "total": "sum", "product": "math.prod"}.get(what, "statistics.mean")
-    module = name.partition(".")[0] if "." in name else ""
-    head = f"import {module}\n" if module else ""
-    return Calculate(f"{head}print({name}({values}))", f"The {text}")
 
 
 _BASES = {
@@ -278,17 +245,33 @@ def formula_of(text: str, *, variable: str | None = None) -> Formula | None:
     formula = parse_formula(text, variable=variable)
     if formula is not None:
         return formula
+    if (templated := _templated(text, variable)) is not None:
+        return templated
+    if (listed := _listed(text, variable)) is not None:
+        return listed
+    for single, apply in _SINGLE:
+        if (match := single.fullmatch(text)) is not None:
+            operand = parse_formula(match["a"], variable=variable)
+            if operand is not None:
+                return apply(operand)
+    return None
+
+
+def _listed(text: str, variable: str | None) -> Formula | None:
+    """Read a verb before a list: "add 5, 10 and 15"."""
+    for verb, noun in _LIST_VERBS:
+        if "," in text and (match := verb.match(text)) is not None:
+            return parse_formula(f"{noun} of {text[match.end() :]}", variable=variable)
+    return None
+
+
+def _templated(text: str, variable: str | None) -> Formula | None:
     for pattern, build in _TEMPLATES:
         if (match := pattern.fullmatch(text)) is not None:
             left = parse_formula(match["a"], variable=variable)
             right = parse_formula(match["b"], variable=variable)
             if left is not None and right is not None:
                 return build(_bare(left), _bare(right))
-    for single, apply in _SINGLE:
-        if (match := single.fullmatch(text)) is not None:
-            operand = parse_formula(match["a"], variable=variable)
-            if operand is not None:
-                return apply(operand)
     return None
 
 
@@ -298,12 +281,12 @@ def _bare(formula: Formula) -> Formula:
 
 def read_sum(text: str) -> Calculate | None:
     """Read a text that is a sum and nothing else."""
-    text = _DEGREES.sub(r"\g<name>(radians(\g<angle>))", tidy(text))
+    text = bracketed_list(_DEGREES.sub(r"\g<name>(radians(\g<angle>))", tidy(text)))
     for candidate in (text, re.sub(r"(?<=\d)\s*[.,]$", "", text)):
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):
             return calculation(formula)
-    return _truth_question(text) or _series(text) or _in_base(text) or _random(text)
+    return _truth_question(text) or read_sequence(text) or _in_base(text) or _random(text)
 
 
 def calculation(formula: Formula) -> Calculate:
@@ -311,7 +294,15 @@ def calculation(formula: Formula) -> Calculate:
     python = python_text(formula)
     imports = "".join(f"import {module}\n" for module in sorted(modules_of(formula)))
     label = python.replace("math.", "").replace("statistics.", "")
-    return Calculate(f"{imports}print({python})", label, formula)
+    definitions = definitions_of(formula)
+    head = f"{imports}\n{definitions}\n" if definitions and imports else imports
+    head = f"{definitions}\n" if definitions and not imports else head
+    shown = f"print({python})"
+    if may_end_whole(formula):
+        # 42, not 42.0; beyond 2**53 a float's digits would only look exact.
+        is_whole = "isinstance(value, float) and value.is_integer() and abs(value) < 2**53"
+        shown = f"value = {python}\nprint(int(value) if {is_whole} else value)"
+    return Calculate(f"{head}{shown}", label, formula)
 
 
 def _truth_question(text: str) -> Calculate | None:

@@ -28,6 +28,8 @@ def _phrases() -> dict[str, Intent]:
             found[_bare(phrase)] = SmallTalk(courtesy)
     for line in lexicon.sections("talk_status").get("status", ()):
         found[_bare(line)] = ShowStatus()
+    for line in lexicon.sections("talk_status").get("metrics", ()):
+        found[_bare(line)] = ShowStatus("metrics")
     return found
 
 

@@ -22,11 +22,14 @@ from embedded_model.wording import Word, text_of
 
 Wants = Literal["time", "day", "difference"]
 
-_ANCHORS = frozenset({"time", "clock", "hour", "o'clock", "date", "time's"})
+_ANCHORS = frozenset({"time", "clock", "hour", "o'clock", "date", "time's", "timestamp"})
 _PREPOSITIONS = frozenset(
     {"in", "at", "for", "of", "over", "near", "from", "to", "around", "timezone", "zone"}
 )
-_JOINS = frozenset({",", "and", "&", "or", "vs", "versus"})
+_JOINS = frozenset({",", "and", "&", "or", "vs", "versus", "/"})
+_TIMES = re.compile(
+    r"\b(?:local|current|what|show|give me) (?:the )?times\b|\btimes (?:in|for|at)\b"
+)
 _MAX_PLACE_WORDS = 5
 _MAX_UNKNOWN_WORDS = 3
 _DAY_QUESTION = re.compile(
@@ -167,6 +170,7 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     rest = _without(words, found)
     unknown = [index for index in rest if words[index].text not in lexicon.words("time_words")]
     bag = {words[index].text for index in rest} | _named_anchors(words, found)
+    bag |= {"time"} if _TIMES.search(text) else set()
     if _is_doubled(words, rest):
         return ()
     if not _is_time_question(words, bag, found, rest):
@@ -229,7 +233,10 @@ def _is_time_question(
     ):
         return True
     # "now in Tokyo", "Tokyo now"
-    return bool(found) and "now" in bag and bag <= {"now", "in", "right", "what", "is", "it", "?"}
+    return bool(found) and "now" in bag and bag <= _NOW_WORDS
+
+
+_NOW_WORDS = frozenset({"now", "in", "right", "what", "is", "it", "?", "please", "at", "the"})
 
 
 def _here(words: Sequence[Word], rest: Sequence[int], wants: Wants) -> tuple[Intent, ...]:
@@ -300,6 +307,8 @@ def _guessed(
     is_adjacent = (
         start == 0 and stop < len(words) and words[stop].text in _ANCHORS
     ) or before in _ANCHORS
+    if not found and _IN_SOME_PLACE.search(text_of(words)):
+        return (AskBack("I do not know that place. Which city near it, or which time zone?"),)
     if not is_run or not (is_due or is_adjacent):
         return ()
     name = " ".join(word.raw for word in words[start:stop]).strip(" ?!.").removesuffix("'s")
@@ -316,6 +325,12 @@ def _guessed(
             "such as Europe/Paris, do you mean?"
         ),
     )
+
+
+_IN_SOME_PLACE = re.compile(
+    r"^(?:what time is it|what(?:'s| is) the (?:current |local )?time)(?: now| right now)? "
+    r"in my \w+"
+)
 
 
 def _could_be_name(name: str) -> bool:
