@@ -73,6 +73,17 @@ async def test_cancelling_reaches_the_upstream(
         await eventually(lambda: stack.seen.cancelled, "the endpoint's cancellation")
 
 
+async def test_rest_caller_that_hangs_up_ends_its_tool(
+    gateway: Any, stack: Any, eventually: Any
+) -> None:
+    http = await stack.http(gateway)
+    call = asyncio.ensure_future(http.post("/mcp/tools/hang", json={}))
+    await eventually(lambda: stack.seen.running, "the endpoint's start")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    await eventually(lambda: stack.seen.cancelled, "the endpoint's cancellation")
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_id_trace_and_deadline_reach_the_upstream(gateway: Any, era: Any) -> None:
     with use_context(new_context(9)) as mine:
