@@ -15,7 +15,7 @@ from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import StackError, TooBusy
-from servicekit.mcp_bridge import META_PROBLEM, RouteTools, report_progress
+from servicekit.mcp_bridge import META_PROBLEM, Bridge, RouteTools, report_progress
 from servicekit.mcp_mount import McpMount
 from servicekit.problems import problem_response
 
@@ -407,3 +407,16 @@ async def test_news_stream_of_an_older_client_does_not_hold_up_a_drain() -> None
             async with asyncio.timeout(5):
                 assert [line async for line in news.aiter_lines()] == []
         assert (await http.get("/mcp", headers=headers)).status_code == 503
+
+
+async def test_value_too_long_for_an_address_is_the_callers_error() -> None:
+    app = FastAPI()
+
+    @app.get("/find", operation_id="find", tags=["tool"])
+    async def find(what: str) -> dict[str, str]:
+        return {"what": what}
+
+    bridge = Bridge(app, name="finder", version="1", tag="tool")
+    result = await bridge.call("find", {"what": "x" * 70_000}, headers={}, state=None)
+    assert result.is_error
+    assert "too long" in result.content[0].text

@@ -313,6 +313,10 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
                     headers=headers | allowed | outgoing_headers(),
                     json=body,
                 )
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ArgumentsInvalid(
+                "A value is too long, or has characters, for an address or a header. Send less."
+            ) from error
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "The tool did not finish within the request's time. "
