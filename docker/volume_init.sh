@@ -16,4 +16,7 @@ give /volumes/packages 10001:10001 0755
 # The user's own folder keeps its owner; users' code comes as the group, where it is let in at all.
 chown :64123 /volumes/workspace
 chmod g+rwx /volumes/workspace
+
+# A clone made under a strict umask is its owner's alone; the containers' users read these as well.
+chmod -R a+rX /configuration/docker /configuration/monitoring /configuration/system_prompt.md
 echo "folders are ready"
