@@ -140,8 +140,8 @@ def test_run_without_output_is_said_once() -> None:
 def test_plot_says_where_the_picture_is_and_that_it_is_not_shown() -> None:
     text = "The code ran and printed nothing."
     sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", text)
-    assert sentence.startswith("I plotted sin(x) and saved the picture as plot.png")
-    assert "can't show it" in sentence
+    assert sentence.startswith("I plotted sin(x) as plot.png")
+    assert "can't show" in sentence
 
 
 def test_plot_shows_a_picture_that_the_tool_returned() -> None:

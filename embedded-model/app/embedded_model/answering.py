@@ -355,10 +355,7 @@ def _drawn(label: str, answer: ToolAnswer) -> str:
     output, _ = _output_and_result(answer)
     if _PICTURE.search(answer.text):
         return f"I plotted {label}.\n\n{answer.text.strip()}"
-    plotted = (
-        f"I plotted {label} and saved the picture as {PICTURE} in the sandbox; "
-        "this chat can't show it yet."
-    )
+    plotted = f"I plotted {label} as {PICTURE}; this chat can't show or keep the picture yet."
     is_silent = output.strip(" \n") in {"", _NO_OUTPUT}
     return plotted if is_silent else f"{plotted} {_shown('The code printed', output)}"
 

@@ -133,6 +133,21 @@ def may_end_whole(formula: Formula) -> bool:
             assert_never(never)
 
 
+def has_part(formula: Formula, part: Formula) -> bool:
+    """Say whether a formula is built around another."""
+    match formula:
+        case Number() | Constant() | Variable():
+            return formula == part
+        case Negation(operand) | Percent(operand):
+            return formula == part or has_part(operand, part)
+        case Binary(_, left, right):
+            return formula == part or has_part(left, part) or has_part(right, part)
+        case Function(_, arguments):
+            return formula == part or any(has_part(each, part) for each in arguments)
+        case never:
+            assert_never(never)
+
+
 def _names_in(formula: Formula) -> frozenset[str]:
     match formula:
         case Number() | Constant() | Variable():

@@ -9,8 +9,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from embedded_model.formula import has_part
 from embedded_model.intents import (
     AskBack,
+    Calculate,
     Install,
     Intent,
     ListPackages,
@@ -73,6 +75,7 @@ _GOVERNS = re.compile(
 _THERE = re.compile(
     r"\bwhat(?:'s)? (?:time|day|the time|date)\b.*\b(?:there|for (?:her|him"
     r"|them)|over there)(?: now| right now| then)?$"
+    r"|\bwhat(?:'s| is) (?:his|her|their) (?:local |current )?time(?: now| right now)?$"
 )
 _AFTER = re.compile(
     r"^(?P<second>.+?) (?:after|once you have|after you|when you have|once "
@@ -85,8 +88,8 @@ _GERUNDS = {
     "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
 }  # fmt: skip
 _WHERE = re.compile(
-    r"^(?:i'm|i am|we're|we are|i live|we live|he is|she is|they are|i'm "
-    r"currently|my \w+ (?:is|lives|works))\b.*\b(?:in|at|from)\b"
+    r"^(?:is it (?:already |still )?\w+(?= in)|i'm|i am|we're|we are|i live|we live"
+    r"|he is|she is|they are|i'm currently|my \w+ (?:is|lives|works))\b.*\b(?:in|at|from)\b"
 )
 _VAGUE_INSTALL = re.compile(
     r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a"
@@ -356,9 +359,28 @@ def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, .
             is_governed = bool(_GOVERNS.search(text))
             found.extend(_left_over(clause, message))
         elif not (is_governed and not _stands_alone(text)):
+            if _goes_on(found, clause):
+                found.pop()
             found.extend(clause.intents)
     found = _with_whereabouts(_with_codes(found, clauses, message), clauses)
     return _tidied(found)
+
+
+def _goes_on(found: Sequence[Intent], clause: _Clause) -> bool:
+    """Say whether a sum takes the one before into itself: "multiply 11 by 12 and add 3"."""
+    last = found[-1] if found else None
+    return (
+        isinstance(last, Calculate)
+        and last.formula is not None
+        and any(
+            isinstance(intent, Calculate)
+            and intent.formula is not None
+            and has_part(intent.formula, last.formula)
+            for intent in clause.intents
+        )
+        and not clause.opens_sentence
+        and read_sum(text_of(without_courtesy(clause.words))) is None
+    )
 
 
 def _with_whereabouts(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:

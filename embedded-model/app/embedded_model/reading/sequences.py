@@ -46,7 +46,10 @@ _KIND = (
     r"(?: (?:numbers?|integers?|terms?|sequence|series|values))*(?: of (?:the )?fibonacci"
     r"(?: sequence| series)?)?"
 )
-_ROW = r"(?:all )?(?:of )?(?:the )?(?:first (?P<count>" + _COUNT + r") )?" + _KIND
+_ROW = (
+    r"(?:all )?(?:of )?(?:the )?(?:first (?P<count>" + _COUNT + r") "
+    r"|(?P<bare>\d+) (?=\w+s\b|\w+ (?:numbers|terms)\b))?" + _KIND
+)
 _RANGE = (
     r"(?: (?:that are |which are )?(?:(?:from |between |in )?(?P<low>-?\d[\d,]*) ?"
     r"(?:to|and|through|thru|till|until|up to|-) ?(?P<high>-?\d[\d,]*)"
@@ -158,8 +161,8 @@ def _aggregate(groups: dict[str, str | None]) -> str:
 
 def _picked(kind: _Kind, groups: dict[str, str | None]) -> tuple[str, str] | None:
     """Return the values as Python, and in words; None without an end to them."""
-    if groups["count"]:
-        count = _integer(groups["count"])
+    if wanted := groups["count"] or groups["bare"]:  # "first" may be gone as courtesy
+        count = _integer(wanted)
         if count is None or groups["limit"] or groups["low"]:
             return None
         return f"list(islice({kind.generator}, {count}))", f"the first {count} {kind.name}"

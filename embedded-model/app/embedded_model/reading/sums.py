@@ -161,7 +161,7 @@ _LIST_VERBS = (
 )
 _PRIME = re.compile(
     r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is "
-    r")?(?:an? )?prime(?: number| or not)?s?"
+    r")?(?:an? )?prime(?: number| or not)?"
 )
 _PARITY = re.compile(
     r"(?:is |whether |if |number )*(?P<a>.+?) (?:is )?(?:an? "
@@ -286,7 +286,7 @@ def read_sum(text: str) -> Calculate | None:
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):
             return calculation(formula)
-    return _truth_question(text) or read_sequence(text) or _in_base(text) or _random(text)
+    return read_sequence(text) or _truth_question(text) or _in_base(text) or _random(text)
 
 
 def calculation(formula: Formula) -> Calculate:
