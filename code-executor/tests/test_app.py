@@ -12,7 +12,7 @@ from code_executor.settings import CodeExecutorSettings
 from code_executor.testing import ScriptedSandbox
 from fastapi import FastAPI
 from servicekit.errors import UpstreamUnavailable
-from servicekit.wire.execution import ExecuteResult
+from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
 
 @asynccontextmanager
@@ -159,3 +159,57 @@ async def test_tools_are_these(client: httpx.AsyncClient) -> None:
         if "tool" in operation.get("tags", [])
     }
     assert tools == {"execute_code", "execute_python", "install_package", "list_packages"}
+
+
+class HangingSandbox(ScriptedSandbox):
+    """Never answers; says whether it was let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = asyncio.Event()
+        self.was_cancelled = False
+
+    async def execute(self, request: ExecuteRequest) -> ExecuteResult:
+        self.started.set()
+        try:
+            return await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+
+
+async def test_caller_that_hangs_up_ends_the_run() -> None:
+    sandbox = HangingSandbox()
+    app = create_app(CodeExecutorSettings(), sandbox=sandbox)
+    messages = iter([{"type": "http.request", "body": b'{"code": "1"}', "more_body": False}])
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/tools/execute_code",
+        "raw_path": b"/tools/execute_code",
+        "query_string": b"",
+        "root_path": "",
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"13"),
+        ],
+    }
+
+    async def receive() -> dict[str, Any]:
+        if message := next(messages, None):
+            return message
+        await sandbox.started.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass  # nobody listens
+
+    async with app.router.lifespan_context(app) as state, asyncio.timeout(10):
+        await app({**scope, "state": dict(state or {})}, receive, send)
+    assert sandbox.was_cancelled

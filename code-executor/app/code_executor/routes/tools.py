@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireModel, WireReply
 from servicekit.wire.execution import (
     MAX_CODE_CHARACTERS,
@@ -121,13 +122,14 @@ async def execute_python(request: Request, wanted: CodeRequest) -> CodeOutcome:
 
 async def _execute(request: Request, wanted: CodeRequest) -> CodeOutcome:
     wiring: Wiring = request.state.wiring
-    ran = await wiring.sandbox.execute(
+    run = wiring.sandbox.execute(
         ExecuteRequest(
             code=wanted.code,
             timeout_seconds=wanted.timeout_seconds,
             session_id=wanted.session_id,
         )
     )
+    ran = await until_hangup(request, run)
     caps = wiring.caps
     error = ran.error
     if error is not None:
@@ -156,9 +158,10 @@ async def _execute(request: Request, wanted: CodeRequest) -> CodeOutcome:
 async def install_package(request: Request, wanted: InstallRequest) -> InstallOutcome:
     """Install a Python package from the package index, so that code can import it."""
     wiring: Wiring = request.state.wiring
-    done = await wiring.sandbox.install(
+    install = wiring.sandbox.install(
         PackageRequest(package=wanted.package, version=wanted.version, session_id=wanted.session_id)
     )
+    done = await until_hangup(request, install)
     return InstallOutcome(
         text=shape_installed(done),
         package=done.package,
@@ -172,5 +175,5 @@ async def install_package(request: Request, wanted: InstallRequest) -> InstallOu
 async def list_packages(request: Request, wanted: ListRequest = _ALL) -> ListOutcome:
     """List the Python packages that code can import, with their versions."""
     wiring: Wiring = request.state.wiring
-    found = await wiring.sandbox.packages(wanted.session_id)
+    found = await until_hangup(request, wiring.sandbox.packages(wanted.session_id))
     return ListOutcome(text=shape_packages(found), packages=found.packages)
