@@ -1,13 +1,12 @@
 """Questions after the time: here, in a zone, in a city; and moments to convert."""
 
-import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from embedded_model import lexicon
-from embedded_model.intents import AskBack, ConvertTime, Intent, TellTime
+from embedded_model.intents import AskBack, Intent, TellTime
 from embedded_model.places import (
     Place,
     VaguePlace,
@@ -167,7 +166,7 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     if _DIFFERENCE.search(text):
         return _difference(words)
     found = places_in(words)
-    rest = _without(words, found)
+    rest = words_without(words, found)
     unknown = [index for index in rest if words[index].text not in lexicon.words("time_words")]
     bag = {words[index].text for index in rest} | _named_anchors(words, found)
     bag |= {"time"} if _TIMES.search(text) else set()
@@ -199,7 +198,8 @@ def _is_doubled(words: Sequence[Word], rest: Sequence[int]) -> bool:
     return len(times) > 1
 
 
-def _without(words: Sequence[Word], found: Sequence[Found]) -> list[int]:
+def words_without(words: Sequence[Word], found: Sequence[Found]) -> list[int]:
+    """Return the places of the words that name nothing known."""
     taken = {index for item in found for index in range(item.start, item.stop)}
     return [index for index in range(len(words)) if index not in taken]
 
@@ -248,7 +248,7 @@ def _here(words: Sequence[Word], rest: Sequence[int], wants: Wants) -> tuple[Int
 
 
 def _told(words: Sequence[Word], found: Sequence[Found], wants: Wants) -> tuple[Intent, ...]:
-    return tuple(_tell(item.place, wants) for item in _resolve_containers(words, found))
+    return tuple(_tell(item.place, wants) for item in resolve_containers(words, found))
 
 
 def _tell(place: Place | VaguePlace, wants: Wants = "time") -> Intent:
@@ -274,7 +274,7 @@ def _decides(state: Place, city: Place | VaguePlace, between: Sequence[str]) -> 
     return isinstance(city, Place) and state.zone != city.zone and between in ([","], [])
 
 
-def _resolve_containers(words: Sequence[Word], found: Sequence[Found]) -> list[Found]:
+def resolve_containers(words: Sequence[Word], found: Sequence[Found]) -> list[Found]:
     """Drop the country or state after a city: "Paris, France", "Portland, Oregon"."""
     kept: list[Found] = []
     for item in found:
@@ -345,8 +345,8 @@ def _could_be_name(name: str) -> bool:
 
 
 def _difference(words: Sequence[Word]) -> tuple[Intent, ...]:
-    found = _resolve_containers(words, places_in(words))
-    rest = [words[index].text for index in _without(words, found)]
+    found = resolve_containers(words, places_in(words))
+    rest = [words[index].text for index in words_without(words, found)]
     extra = [word for word in rest if word not in lexicon.words("time_words") | _DIFFERENCE_WORDS]
     if extra or not found or len(found) > 2:  # noqa: PLR2004  # a difference has two ends
         return ()
@@ -355,213 +355,3 @@ def _difference(words: Sequence[Word]) -> tuple[Intent, ...]:
     if asked:
         return (asked[0],)
     return told if len(told) == 2 else (TellTime(wants="difference"), *told)  # noqa: PLR2004  # as above
-
-
-# --- conversion of a given moment
-_ISO = r"\d{4}-\d\d-\d\d(?:[t ]\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:z|[+-]\d\d:?\d\d))?)?"
-_CLOCK = (
-    r"\d{1,2}(?::\d\d)?(?::\d\d)? ?(?:a\.?m\.?|p\.?m\.?)"
-    r"|\d{1,2}:\d\d(?::\d\d)?|noon|midnight|\d{1,2} o'clock"
-)
-_UNIX = r"\d{9,13}"
-_MOMENT = re.compile(
-    rf"(?P<iso>{_ISO})|(?P<unix>\b{_UNIX}\b)|(?P<clock>\b(?:{_CLOCK}))(?=\W|$)", re.IGNORECASE
-)
-_CONVERT_WORDS = frozenset(
-    [
-        "convert",
-        "conversion",
-        "format",
-        "change",
-        "turn",
-        "translate",
-        "show",
-        "express",
-        "write",
-        "print",
-        "unix",
-        "timestamp",
-        "epoch",
-        "stamp",
-        "date",
-        "datetime",
-        "into",
-        "to",
-        "in",
-        "from",
-        "time",
-        "what",
-        "what's",
-        "is",
-        "it",
-        "would",
-        "be",
-        "when",
-        "at",
-        "the",
-        "of",
-        "for",
-        "a",
-        ",",
-        "?",
-        ".",
-        ":",
-        "there",
-        "local",
-        "as",
-        "readable",
-        "human",
-        "utc",
-        "gmt",
-        "if",
-        "it's",
-        "its",
-        "now",
-        "o'clock",
-        "does",
-        "do",
-        "that",
-        "and",
-        "then",
-        "seconds",
-        "using",
-        "moment",
-        "on",
-        "zone",
-        "timezone",
-        "will",
-        "was",
-        "correspond",
-        "equal",
-        "equals",
-        "represent",
-        "tell",
-        "me",
-        "give",
-        "iso",
-        "day",
-        "which",
-        "today",
-        "mean",
-        "here",
-        "'",
-        '"',
-        "-",
-        "my",
-        "value",
-        "code",
-        "get",
-        "corresponding",
-        "give",
-        "pattern",
-        "with",
-        "like",
-        "style",
-        "strftime",
-        "people",
-    ]
-)
-_FORM = re.compile(
-    r"(?:as|with|using|like|in|to|format|pattern)?:? "
-    r"?[\"'`]?(?P<form>%[a-zA-Z%:/ .,\-]*%?[a-zA-Z])[\"'`]?"
-)
-
-
-def read_conversion(words: Sequence[Word], today: dt.date) -> tuple[Intent, ...]:
-    """Read a moment that is to be shown in another zone or form."""
-    raw = " ".join(word.raw for word in words)
-    moment = _MOMENT.search(raw)
-    if moment is None:
-        return ()
-    form = _FORM.search(raw)
-    text = text_of(words)
-    rest = raw[: moment.start()] + " § " + raw[moment.end() :]
-    if form is not None:
-        rest = rest.replace(form[0], " ")
-    rest_words = [Word(part, part.lower()) for part in re.sub(r"([,?:])", r" \1 ", rest).split()]
-    found = _resolve_containers(rest_words, places_in(rest_words))
-    left = {rest_words[index].text.strip("\"'?.") for index in _without(rest_words, found)}
-    if left - _CONVERT_WORDS - {"§", ""}:
-        return ()
-    if moment["unix"] is None and not found and form is None:
-        return ()
-    if moment["unix"] and not re.search(r"unix|epoch|timestamp|stamp|date|time|convert", text):
-        return ()
-    return _conversion(moment, found, rest_words, form["form"] if form else None, today)
-
-
-def _conversion(
-    moment: re.Match[str],
-    found: Sequence[Found],
-    words: Sequence[Word],
-    form: str | None,
-    today: dt.date,
-) -> tuple[Intent, ...]:
-    vague = next((item.place for item in found if isinstance(item.place, VaguePlace)), None)
-    if vague is not None:
-        return (_tell(vague),)
-    places = [item for item in found if isinstance(item.place, Place)]
-    source, target = _ends(words, places)
-    has_own_zone = moment["unix"] is not None or bool(
-        re.search(r"(?:z|[+-]\d\d:?\d\d)$", moment[0], re.IGNORECASE) and "t" in moment[0].lower()
-    )
-    if has_own_zone and source is not None and target is None:
-        source, target = None, source
-    if moment["clock"] and (source is None or target is None) and form is None:
-        if target is None and source is None:
-            return ()
-        if source is None and not re.search(r"\b(?:to|into)\b", text_of(words)):
-            return (AskBack("From which zone or city to which shall I convert that time?"),)
-    return (
-        ConvertTime(
-            time=_iso(moment, today),
-            zone=target.zone if target else None,
-            from_zone=source.zone if source else None,
-            form=form,
-            place=target.name if target else None,
-        ),
-    )
-
-
-def _ends(words: Sequence[Word], places: Sequence[Found]) -> tuple[Place | None, Place | None]:
-    """Tell the place that the moment is in from the place that is asked for."""
-    source: Place | None = None
-    target: Place | None = None
-    moment = next(index for index, word in enumerate(words) if word.text == "§")
-    for item in places[:2]:
-        assert isinstance(item.place, Place)  # noqa: S101  # filtered by the caller
-        before = words[item.start - 1].text if item.start else ""
-        is_target = before in {"to", "into", "as"} or (source is not None)
-        if not is_target and len(places) == 2 and item is places[0] and item.start < moment:  # noqa: PLR2004  # two ends
-            text = text_of(words[item.stop : moment])
-            is_target = bool(re.search(r"\b(?:when|if|from)\b", text))
-        if is_target and target is None:
-            target = item.place
-        else:
-            source = item.place
-    return source, target
-
-
-def _iso(moment: re.Match[str], today: dt.date) -> str:
-    if moment["unix"]:
-        return moment["unix"]
-    if moment["iso"]:
-        text = moment["iso"].strip()
-        return (
-            re.sub(r"^(\d{4}-\d\d-\d\d) (?=\d)", r"\1T", text).replace("t", "T").replace("z", "Z")
-        )
-    return f"{today.isoformat()}T{clock_time(moment['clock'])}"
-
-
-def clock_time(text: str) -> str:
-    """Turn `3pm`, `9:30 am`, `noon` into `15:00`, `09:30`, `12:00`."""
-    text = text.lower().replace(".", "").strip()
-    if text in {"noon", "midnight"}:
-        return "12:00" if text == "noon" else "00:00"
-    match = re.match(r"(\d{1,2})(?::(\d\d))?(?::\d\d)? ?(am|pm)?", text)
-    if match is None:
-        return "00:00"
-    hour = int(match[1])
-    if match[3]:
-        hour = hour % 12 + (12 if match[3] == "pm" else 0)
-    return f"{hour:02d}:{match[2] or '00'}"
