@@ -170,6 +170,7 @@ class HangingSandbox(ScriptedSandbox):
         self.was_cancelled = False
 
     async def execute(self, request: ExecuteRequest) -> ExecuteResult:
+        self.asked.append(request)
         self.started.set()
         try:
             return await asyncio.get_running_loop().create_future()
