@@ -343,3 +343,11 @@ async def test_metrics_tell_turns_by_outcome():
     assert 'chat_turns_total{outcome="llm-timeout"}' in text
     assert "chat_turn_seconds_bucket" in text
     assert "chat_steps_bucket" in text
+
+
+async def test_metrics_tell_a_defect_from_a_chat_that_was_given_up():
+    async with service(ScriptedModel([RuntimeError("a defect")])) as http:
+        answer = await http.post("/chat", json=user("Hi"))
+        text = (await http.get("/metrics")).text
+    assert answer.status_code == 500
+    assert 'chat_turns_total{outcome="internal-error"} 1.0' in text

@@ -1,5 +1,6 @@
 """A chat: a turn with a deadline and a reserve, counted and logged."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Chat:
             As `Turn.run`; within the deadline in every case.
         """
         begun = time.monotonic()
-        outcome = "cancelled"
+        outcome = "internal-error"
         try:
             result = await self.turn.run(
                 messages, self._inner(deadline), has_tools=has_tools, client_tools=client_tools
@@ -63,6 +64,9 @@ class Chat:
             outcome = result.end
         except StackError as error:
             outcome = error.type
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
             raise
         else:
             _count(result)
