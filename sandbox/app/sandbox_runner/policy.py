@@ -125,7 +125,7 @@ _ALLOWED: Final = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
 fstat stat lstat newfstatat statx access faccessat faccessat2 open openat creat readlink readlinkat
 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
-symlink symlinkat ftruncate fallocate fsync fdatasync sync_file_range flock dup dup2 dup3 pipe pipe2
+symlink symlinkat ftruncate fallocate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
 getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
@@ -159,8 +159,14 @@ listen accept accept4 seccomp tkill timer_create
 
 _PRETENDED: Final = """
 chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
+flock
 """.split()
-"""Landlock does not govern these: the archive and copy functions call them and must not fail."""
+"""Landlock does not govern these: the archive and copy functions call them and must not fail.
+
+flock: whoever may read a file may lock it, and so hold up all others who use it, as the installer
+its cache. Locks by fcntl, which databases use, are real; to lock out others they need the right to
+write.
+"""
 
 _NO_ATTRIBUTES: Final = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr".split()
 

@@ -59,7 +59,22 @@ STATUSES: dict[str, tuple[set[str], ...]] = {
 # Cases that must say SAFE somewhere, in the modes where they get to say anything.
 MUST_SAY_SAFE = {
     *("f05", "i03", "i09", "k02", "k04", "k06", "n01", "n03", "n05", "n07", "p02"),
-    *("n09", "t03", "r09", "r11", "r17", "r19", "r21", "s01", "s03", "s05", "s07", "s09", "s11"),
+    *(
+        "n09",
+        "t03",
+        "t05",
+        "r09",
+        "r11",
+        "r17",
+        "r19",
+        "r21",
+        "s01",
+        "s03",
+        "s05",
+        "s07",
+        "s09",
+        "s11",
+    ),
 }
 
 
