@@ -228,6 +228,7 @@ async def test_answer_that_is_no_completion_is_a_failure(stand_in, body):
         (404, "404 page not found", LlmFailed),
         (400, "registry.ollama.ai/library/m does not support tools", LlmNoTools),
         (400, "This model's maximum context length is 8192 tokens", ContextTooLong),
+        (413, "The body may have at most 4194304 bytes", ContextTooLong),
         (400, "invalid tool call arguments", LlmFailed),
         (401, "Incorrect API key provided: sk-very-secret", LlmRefusedKey),
         (403, "", LlmRefusedKey),

@@ -203,6 +203,21 @@ async def test_refusals_are_counted_over_all_names_together():
     assert len(outcome.records) == 4
 
 
+async def test_wrong_calls_of_one_answer_go_back_to_the_model():
+    wrong = calls(
+        ("execute_code", '{"kode": 1}'),
+        ("execute_code", '{"kode": 1}'),
+        ("execute_code", '{"kode": 1}'),
+        ("invented", "{}"),
+        ("get_current_time", '{"zone'),
+    )
+    right = calls(("execute_code", '{"code": "print(1)"}'))
+    model = ScriptedModel([wrong, right, says("Mended.")])
+    outcome = await run(model, max_refused_calls=2, max_same_failures=2)
+    assert outcome.text == "Mended."
+    assert [record.is_error for record in outcome.records] == [True] * 5 + [False]
+
+
 async def test_tool_error_goes_back_to_the_model():
     failing = toolbox_of((PYTHON, lambda _: ToolResult("ZeroDivisionError", is_error=True)))
     model = ScriptedModel([calls(("execute_code", '{"code": "1/0"}')), says("You can't.")])

@@ -17,10 +17,10 @@ class TurnLimits:
     max_steps
         Answers of the model in one turn.
     max_refused_calls
-        Calls that never reach a tool (invented names, wrong arguments) in one turn,
-        over all names together.
+        Answers of the model with calls that never reach a tool (invented names, wrong
+        arguments) in one turn, over all names together.
     max_same_failures
-        How often the same call may fail in the same turn before the turn ends.
+        In how many answers of one turn the same call may fail before the turn ends.
     max_tool_output_characters
         What the model sees of one tool result.
     context_tokens
@@ -55,7 +55,7 @@ class Budget:
         return replace(self, steps_left=self.steps_left - 1)
 
     def spend_refusal(self) -> "Budget":
-        """Return the budget after one more call that could not be made."""
+        """Return the budget after one more answer with calls that could not be made."""
         return replace(self, refusals_left=self.refusals_left - 1)
 
     def tool_deadline(self) -> Deadline:

@@ -93,6 +93,11 @@ class _Made:
     record: CallRecord
     fate: CallFate
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two calls the same."""
+        return self.call.name, self.call.arguments_text
+
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
@@ -119,18 +124,25 @@ class _Progress:
 
     def after_call(self, made: _Made, output_characters: int) -> "_Progress":
         """Return the progress with a call's result in the transcript."""
-        failures = dict(self.failures)
-        if made.fate != "done":
-            key = (made.call.name, made.call.arguments_text)
-            failures[key] = failures.get(key, 0) + 1
         text = capped(made.record.output, output_characters)
         return replace(
             self,
             messages=(*self.messages, ToolMessage(made.call.id, made.call.name, text)),
             records=(*self.records, made.record),
-            budget=self.budget.spend_refusal() if made.fate == "refused" else self.budget,
-            failures=failures,
         )
+
+    def after_calls(self, all_made: Sequence[_Made]) -> "_Progress":
+        """Return the progress with one answer's wrong calls counted.
+
+        Once an answer, however many it holds: a model may only be blamed for what it
+        was told.
+        """
+        failures = dict(self.failures)
+        for key in {made.key for made in all_made if made.fate != "done"}:
+            failures[key] = failures.get(key, 0) + 1
+        has_refused = any(made.fate == "refused" for made in all_made)
+        budget = self.budget.spend_refusal() if has_refused else self.budget
+        return replace(self, budget=budget, failures=failures)
 
     def ended(self, end: TurnEnd, text: str, calls: tuple[ToolCall, ...] = ()) -> TurnOutcome:
         """Return the outcome of a turn that ends here."""
@@ -245,9 +257,12 @@ class Turn:
         # The transcript must hold valid JSON: Ollama answers 400 to a history without.
         said = AssistantMessage(answer.text, tuple(_with_sound_arguments(call) for call in ours))
         progress = replace(progress, messages=(*progress.messages, said))
+        all_made: list[_Made] = []
         for place, call in enumerate(ours):
             made = await self._make(call, place, offer, progress.budget)
+            all_made.append(made)
             progress = progress.after_call(made, self.limits.max_tool_output_characters)
+        progress = progress.after_calls(all_made)
         if theirs:
             text = with_results(answer.text, progress.records)
             return progress.ended("tool_calls", text, theirs), progress

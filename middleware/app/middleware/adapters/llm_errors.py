@@ -158,7 +158,7 @@ def of_status(  # noqa: PLR0911  # one line a status is the readable form of thi
         return blame.wrong_address()
     if "tool" in words and ("not support" in words or "unsupported" in words):
         return blame.no_tools()
-    if status in {400, 413, 422} and ("context" in words or "too long" in words):
+    if status == 413 or (status in {400, 422} and ("context" in words or "too long" in words)):  # noqa: PLR2004  # HTTP's own number
         return blame.too_long(said)
     if status == 400 and "model" in words and ("not found" in words or "not exist" in words):  # noqa: PLR2004  # HTTP's own number
         return blame.model_not_found()
@@ -169,7 +169,8 @@ def _message(error: openai.APIStatusError) -> str:
     body = error.body
     if isinstance(body, dict):
         inner = body.get("error", body)
-        message = inner.get("message") if isinstance(inner, dict) else inner
+        # A server of this stack, or a proxy, may answer with a problem (RFC 9457).
+        message = inner.get("message", inner.get("detail")) if isinstance(inner, dict) else inner
         if isinstance(message, str) and message:
             return message
     return str(body or error.message)
