@@ -47,7 +47,7 @@ def failed(status: int, kind: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("status", "kind"), [(404, "zone-unknown"), (422, "arguments-invalid")])
+@pytest.mark.parametrize(("status", "kind"), [(404, "zone-unknown"), (422, "timezone-unknown")])
 def test_failure_that_other_arguments_mend_is_an_outcome(status: int, kind: str) -> None:
     outcome = outcome_of(failed(status, kind))
     assert (outcome.success, outcome.output, outcome.error) == (False, "why", "why")
@@ -57,6 +57,7 @@ def test_failure_that_other_arguments_mend_is_an_outcome(status: int, kind: str)
     ("status", "kind", "answered"),
     [
         (403, "forbidden-caller", 403),
+        (422, "arguments-invalid", 422),
         (429, "too-busy", 429),
         (500, "internal-error", 502),
         (502, "upstream-unavailable", 502),

@@ -48,6 +48,8 @@ class LogLine:
     text: str
     # What lines of the same cause have in common.
     kind: str = ""
+    # It tells the operator what to do, and is shown whenever it comes.
+    is_advice: bool = False
 
 
 def read_log_line(line: str) -> LogLine:
@@ -74,7 +76,12 @@ def _structured(fields: dict[str, object]) -> LogLine:
         for name, value in fields.items()
         if name not in _SHOWN_ELSEWHERE and value is not None
     )
-    return LogLine(level, f"{fields['event']} {details}".rstrip(), kind=str(fields["event"]))
+    return LogLine(
+        level,
+        f"{fields['event']} {details}".rstrip(),
+        kind=str(fields["event"]),
+        is_advice="advice" in fields,
+    )
 
 
 def _value(name: str, value: object) -> str:

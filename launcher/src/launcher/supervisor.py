@@ -261,7 +261,8 @@ class Supervisor:
             return
         # Before it is ready, and while it ends, a program may complain: its neighbours are not
         # there. Should it fail, its last lines are shown.
-        if line.level == "info" or slot.ready_at is None or self._stopping.is_set():
+        is_early = slot.ready_at is None or self._stopping.is_set()
+        if line.level == "info" or (is_early and not line.is_advice):
             return
         verdict = slot.repeats.judge(line.kind, time.monotonic())
         if verdict == "hide" or self._console.is_quiet:

@@ -1,6 +1,7 @@
 """`make local`: start the stack and keep it running."""
 
 import asyncio
+import re
 import time
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def _final_block(settings: LauncherSettings, seconds: float) -> str:
 
     chat = f"{local('middleware')}/chat"
     rows = [
-        ("chat", chat),
+        ("page", f"{local('middleware')}/"),
+        ("chat", f"{chat}  (POST)"),
         ("MCP", f"{local('mcp-server')}/mcp"),
         ("docs", f"{local('middleware')}/docs"),
         *((name, local(name)) for name in wanted_services(settings)),
@@ -127,7 +129,11 @@ def _model_line(settings: LauncherSettings) -> str:
         if settings.environment.get("LLM_BASE_URL", "").strip()
         else "OPENAI_BASE_URL"
     )
-    return f"the endpoint of {name}"
+    return f"{_without_password(settings.environment[name])} ({name})"
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", address.strip())
 
 
 def _shown(path: Path, root: Path) -> str:

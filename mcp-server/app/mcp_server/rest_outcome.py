@@ -56,7 +56,9 @@ def outcome_of(result: Mapping[str, Any]) -> ToolOutcome:
     if parsed.is_error and problem is not None:
         if problem.status == _SERVER_ERROR:
             raise UpstreamUnavailable(f"The tool broke down: {problem.detail or problem.title}")
-        if problem.status in {_FORBIDDEN, _TOO_MANY} or problem.status > _SERVER_ERROR:
+        is_bad_argument = problem.type == ArgumentsInvalid.type  # found only behind the schema
+        is_refused = problem.status in {_FORBIDDEN, _TOO_MANY} or problem.status > _SERVER_ERROR
+        if is_bad_argument or is_refused:
             raise RemoteProblem(problem)
     output = "\n".join(_shown(block) for block in parsed.content)
     return ToolOutcome(

@@ -87,7 +87,7 @@ async def _open_model(
 ) -> ChatModel:
     log.info("llm.chosen", kind=endpoint.kind, base_url=endpoint.shown_url, model=endpoint.model)
     for notice in endpoint.notices:
-        log.warning("llm.key_unused", reason=notice)
+        log.warning("llm.key_unused", advice=notice)
     client: httpx.AsyncClient = (
         internal_client(endpoint.base_url)
         if endpoint.is_internal

@@ -201,13 +201,16 @@ def _result(name: str, result: ToolCallResult) -> ToolResult:
     The same statuses as in the gateway's REST routes: `/execute` answers like them.
     """
     problem = result.problem
-    if result.is_error and problem is not None and _is_beyond_the_model(problem.status):
+    if result.is_error and problem is not None and _is_no_result(problem):
         raise _of_problem(name, problem)
     return ToolResult(sound(_text(result)), sound_value(result.structured), result.is_error)
 
 
-def _is_beyond_the_model(status: int) -> bool:
-    return status in {403, 429} or status >= 500  # noqa: PLR2004  # HTTP's server errors
+def _is_no_result(problem: Problem) -> bool:
+    """Whether the tool did not run: its arguments, found wrong behind the schema, or its state."""
+    is_server_error = problem.status >= 500  # noqa: PLR2004  # HTTP's server errors
+    is_bad_argument = problem.type == ArgumentsInvalid.type
+    return is_bad_argument or problem.status in {403, 429} or is_server_error
 
 
 def _text(result: ToolCallResult) -> str:
