@@ -1,5 +1,6 @@
 """What every service answers, whatever it is for."""
 
+import re
 import subprocess
 import sys
 
@@ -234,3 +235,13 @@ def test_service_without_tools_does_not_import_the_protocol() -> None:
     code = "import sys, servicekit.service; sys.exit('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
     assert done.returncode == 0
+
+
+async def test_docs_page_needs_no_other_host(toy: httpx.AsyncClient) -> None:
+    answer = await toy.get("/docs")
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert named
+    for address in named:
+        assert address.startswith("/docs/files/"), address
+        assert (await toy.get(address)).status_code == 200
+    assert (await toy.get("/docs/files/../../service.py")).status_code == 404

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from servicekit.asgi import BodyRules, CallerGuard, ErrorBoundary, Telemetry
 from servicekit.context import DEFAULT_DEADLINE_SECONDS, REQUEST_ID_HEADER, current_context
+from servicekit.docs_page import serve_docs
 from servicekit.errors import (
     ArgumentsInvalid,
     BodyNotJson,
@@ -150,6 +151,8 @@ def build_app(
         title=name,
         summary=summary,
         version=package_version(name),
+        docs_url=None,  # FastAPI's own page fetches scripts from elsewhere
+        redoc_url=None,
         lifespan=run,
         middleware=_layers(
             settings,
@@ -161,6 +164,7 @@ def build_app(
     )
     for router in (*routers, _operations()):
         service.include_router(router)
+    serve_docs(service)
     _render_errors(service)
     if mcp is not None:
         mounts.append(mcp.mount(service))
