@@ -13,7 +13,7 @@ from typing import Final
 from sandbox_runner import protocol
 from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
 from servicekit.deadline import Deadline
-from servicekit.errors import PayloadTooLarge
+from servicekit.errors import DeadlineExceeded, PayloadTooLarge
 from servicekit.wire.execution import ExecutionError
 
 from sandbox.cells import CellOutcome, CellSession, Protection, RunnerHello
@@ -207,6 +207,11 @@ class SocketRunner:
                 return await self._open_once(package_path, deadline.within(_OPEN_SECONDS))
             except (OSError, TimeoutError, protocol.ProtocolError) as error:
                 # Nothing ran yet, so trying again is harmless.
+                if attempt == 0 and deadline.is_expired and isinstance(error, TimeoutError):
+                    raise DeadlineExceeded(  # it was the caller's time that was too short
+                        "The time for this request ended before its code could start. "
+                        "Try again later or allow more time."
+                    ) from error
                 if tries_until.is_expired:
                     raise self._down() from error
             pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
