@@ -15,6 +15,7 @@ from launcher.process import ProcessSpawner
 from launcher.readiness import SocketProber
 from launcher.settings import LauncherSettings
 from launcher.supervisor import Patience, StartFailure, Supervisor
+from launcher.terminal_watch import on_terminal_closed
 from launcher.units import stack_units
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,6 +23,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAX_SOCKET_DIR_BYTES = 80
 _PREFIX = "mcp-stack-"
 _OWNER = "supervisor.pid"
+_STDERR = 2
 
 
 async def run_stack(
@@ -126,10 +128,14 @@ def _stop_on_signals(
             console.event("launcher", f"{name}: ends the stack; once more to force it")
             stop.set()
 
+    def on_closed() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal, number.name)
     try:
-        yield
+        with on_terminal_closed(_STDERR, on_closed):
+            yield
     finally:
         for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
