@@ -21,6 +21,7 @@ PACKAGES = (
 )
 LINES = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
 _ASSIGNMENT = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
+_COMPOSE_READS = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 
 
 def offered() -> dict[str, str]:
@@ -38,8 +39,13 @@ def settings_class(package: str) -> type[ServiceSettings]:
     )
 
 
+def compose_defaults() -> dict[str, str]:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    return dict(_COMPOSE_READS.findall(text))
+
+
 def known() -> set[str]:
-    names = {*FIXED_NAMES, *OWN_NAMES, "VERBOSE"}
+    names = {*FIXED_NAMES, *OWN_NAMES, "VERBOSE", *compose_defaults()}
     for package in PACKAGES:
         names |= set(variable_names(settings_class(package)))
     return names | {
@@ -49,6 +55,14 @@ def known() -> set[str]:
 
 def test_every_variable_exists() -> None:
     assert not set(offered()) - known()
+
+
+def test_images_and_folders_are_shown_with_the_defaults_of_compose() -> None:
+    defaults = compose_defaults()
+    shown = {name: value for name, value in offered().items() if name.endswith(("_IMAGE", "_DIR"))}
+
+    assert shown
+    assert shown == {name: defaults.get(name) for name in shown}
 
 
 def test_there_are_at_most_thirty_variables() -> None:
