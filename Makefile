@@ -15,7 +15,7 @@ unexport Q
 .PHONY: help up down logs ps images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance clean distclean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-23s %s\n' "$$name" "$$text"; done
 
 setup: ## install what the stack needs (the other commands do it by themselves)
 	@$(SETUP) runtime

@@ -1,7 +1,19 @@
 """Calls between services: context out, typed errors back."""
 
+import asyncio
+import datetime as dt
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 from servicekit.context import RequestContext, use_context
 from servicekit.deadline import Deadline
@@ -10,6 +22,7 @@ from servicekit.outbound import (
     IDLE_CONNECTION_SECONDS,
     RemoteProblem,
     internal_client,
+    outward_client,
     request_json,
 )
 from servicekit.problems import problem_response
@@ -90,3 +103,73 @@ async def test_proxy_of_the_environment_is_ignored_between_services(
 def test_client_lets_go_of_a_resting_connection_well_before_the_server() -> None:
     config = server_config(FastAPI(), ToySettings())
     assert config.timeout_keep_alive > 2 * IDLE_CONNECTION_SECONDS
+
+
+@pytest.fixture
+def own_authority(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the files of a certificate for localhost that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return tmp_path / "ca.pem", tmp_path / "key.pem"
+
+
+@asynccontextmanager
+async def _listener(answer: bytes, tls: ssl.SSLContext | None = None):
+    """Answer every connection's first lines with `answer`, and give the port and what came."""
+    heard: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "localhost", 0, ssl=tls, family=socket.AF_INET)
+    async with server:
+        yield server.sockets[0].getsockname()[1], heard
+
+
+async def test_outward_call_goes_through_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with _listener(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n") as (port, heard):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://localhost:{port}")
+        async with outward_client(timeout_seconds=5) as client:
+            with pytest.raises(httpx.ProxyError):
+                await client.get("https://model.example/v1/models")
+    assert heard[0].startswith(b"CONNECT model.example:443 ")
+
+
+async def test_outward_call_trusts_the_operators_own_authority(
+    monkeypatch: pytest.MonkeyPatch, own_authority: tuple[Path, Path]
+) -> None:
+    certificate, key = own_authority
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    async with _listener(answer, tls) as (port, _):
+        address = f"https://localhost:{port}/"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with outward_client(timeout_seconds=5) as client:
+            assert (await client.get(address)).text == "ok"
+        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+        async with outward_client(timeout_seconds=5) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(address)
