@@ -90,3 +90,24 @@ def test_hidden_task_is_answered_as_json_and_never_calls_a_tool(wanted: str, key
     reply = ask(prompt)
     assert not reply.calls
     assert list(json.loads(reply.text)) == [key]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+".join(["1"] * 400),
+        "what is 3 - " + "-" * 500,
+        "1**" * 600 + "1",
+        "what is " + "(" * 300 + "1" + ")" * 300,
+        "9" * 6000,
+        f"the {'9' * 5000}th prime",
+        "x " * 15_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_message_beyond_the_grammar_is_declined_and_does_not_end_the_chat(text: str) -> None:
+    assert "shorter parts" in ask(text).text
+    messages = [Message("user", text), Message("assistant", "-"), Message("user", "what is 2+2")]
+    assert reply_to(messages, TOOLS, TODAY).calls == (
+        NewCall("execute_code", {"code": "print(2 + 2)"}),
+    )

@@ -208,3 +208,32 @@ def test_long_message_is_read_in_bounded_time(text: str) -> None:
     started = time.perf_counter()
     read(text)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "code",
+    ['print("a `b` c")', "print('`print(2)`')", "x = 1  # `y`\nprint(x)"],
+)
+def test_backticks_within_a_string_are_the_codes_own(code: str) -> None:
+    assert read(code) == read(f"run {code}") == (RunCode(code),)
+
+
+def test_code_beside_a_question_takes_none_of_its_words() -> None:
+    rome = TellTime("Europe/Rome", "Rome")
+    assert read('what time is it in rome and print("hi")') == (rome, RunCode('print("hi")'))
+    assert read("print(1). Then what time is it in Rome?") == (RunCode("print(1)"), rome)
+    assert read("print(1), and what's the time") == (RunCode("print(1)"), TellTime())
+
+
+def test_form_without_quotes_ends_before_the_place() -> None:
+    (intent,) = read("format 2024-02-29T12:00:00Z as %d/%m/%Y in Europe/Paris")
+    assert isinstance(intent, ConvertTime)
+    assert (intent.form, intent.zone) == ("%d/%m/%Y", "Europe/Paris")
+
+
+@pytest.mark.parametrize("lead", ["", "run this:\n", "please run this program\n"])
+def test_long_program_is_called_to_the_letter(lead: str) -> None:
+    program = "\n".join(f"x{i} = {i}  # `tick` install numpy" for i in range(1200))
+    assert read(lead + program) == (RunCode(program),)
+    long_line = f"print('{'a b ' * 8000}')"
+    assert read(f"run {long_line}") == (RunCode(long_line),)

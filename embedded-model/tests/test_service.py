@@ -135,15 +135,16 @@ async def test_limit_of_tokens_cuts_a_text_and_says_so(client: openai.AsyncOpenA
     assert answer.usage.completion_tokens == 5
 
 
-async def test_limit_too_low_for_a_call_gives_no_half_call(client: openai.AsyncOpenAI) -> None:
+async def test_limit_bounds_texts_and_cuts_no_call(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
         model="embedded",
         messages=[{"role": "user", "content": "what is 2+2"}],
         tools=TOOLS,
         max_tokens=2,
     )
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.choices[0].message.tool_calls is None
+    assert answer.choices[0].finish_reason == "tool_calls"
+    (call,) = answer.choices[0].message.tool_calls or ()
+    assert json.loads(call.function.arguments) == {"code": "print(2 + 2)"}
 
 
 async def test_content_in_parts_and_unknown_fields_are_read(base_url: str) -> None:

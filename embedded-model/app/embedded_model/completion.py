@@ -104,11 +104,9 @@ def _limited(
 ) -> tuple[str | None, tuple[ToolCall, ...], FinishReason]:
     limit = request.token_limit
     if reply.calls:
-        calls = tuple(_call(call, stamp) for call in reply.calls)
-        if limit is not None and _completion_tokens(None, calls) > limit:
-            # Half a call would be worse than none: the client sees that the limit was too low.
-            return "", (), "length"
-        return None, calls, "tool_calls"
+        # The limit bounds texts: half a call is of no use to anyone, and a call that copies the
+        # person's own program can't run away as a language model's may.
+        return None, tuple(_call(call, stamp) for call in reply.calls), "tool_calls"
     text = _stopped(reply.text, request.stop)
     if limit is not None and tokens.count(text) > limit:
         return tokens.first(text, limit), (), "length"

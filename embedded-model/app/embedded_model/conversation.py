@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from servicekit.logs import get_logger
+
 from embedded_model.answering import difference_sentence, sentence_for
 from embedded_model.intents import (
     AskBack,
@@ -24,11 +26,12 @@ from embedded_model.intents import (
 )
 from embedded_model.planning import Impossible, PlannedCall, Toolset, plan
 from embedded_model.reading.context import Context
-from embedded_model.reading.reader import read_message
+from embedded_model.reading.reader import UNREADABLE, Reading, read_message
 from embedded_model.small_talk import OUT_OF_SCOPE, PARTLY_OUT_OF_SCOPE, courtesy_answer
 from embedded_model.tasks import answer_task, is_task
 from embedded_model.transcript import CallResult, Message, Turn, current_turn
 
+_log = get_logger()
 _MAX_EARLIER = 40
 _MAX_IN_A_LINE = 2
 
@@ -85,10 +88,25 @@ def _read(turn: Turn, today: dt.date) -> tuple[Intent, ...]:
     context = Context()
     for text in turn.earlier[-_MAX_EARLIER:]:
         if not is_task(text):
-            context = read_message(text, context, today).context
+            context = _reading(text, context, today).context
     if not turn.request.strip():
         return (AskBack("What can I do for you?"),)
-    return read_message(turn.request, context, today).intents
+    return _reading(turn.request, context, today).intents
+
+
+def _reading(text: str, context: Context, today: dt.date) -> Reading:
+    """Read a message; one that the grammars break on is declined, and never ends the chat.
+
+    Notes
+    -----
+    Earlier messages are read again in every request: without this, one message that can't
+    be read would make every later request of its chat fail as well.
+    """
+    try:
+        return read_message(text, context, today)
+    except Exception as error:  # noqa: BLE001  # whatever a stranger's message does to a grammar
+        _log.warning("message.unreadable", error=type(error).__name__, characters=len(text))
+        return Reading((Refuse(UNREADABLE),), context)
 
 
 def _planned(intent: Intent, tools: Toolset, wish: Wish) -> Intent | PlannedCall | Impossible:

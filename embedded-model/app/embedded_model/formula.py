@@ -1,5 +1,6 @@
 """Formulas: an expression tree, and its text as Python, for the math module or for numpy."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -131,6 +132,47 @@ def may_end_whole(formula: Formula) -> bool:
             return name in _INEXACT | _STATISTICS or any(map(may_end_whole, arguments))
         case never:
             assert_never(never)
+
+
+_LONG = 4000.0  # digits; from 4300 on Python has to be told to print them
+
+
+def may_be_long(formula: Formula) -> bool:
+    """Say whether the result may be a whole number of thousands of digits."""
+    return _digits(formula) > _LONG
+
+
+def _digits(formula: Formula) -> float:  # noqa: C901, PLR0911  # one return a case
+    """Return a bound on the digits of the value, rough but never too low for whole numbers."""
+    match formula:
+        case Number(text):
+            return float(len(text))
+        case Constant() | Variable():
+            return 1.0
+        case Negation(operand) | Percent(operand):
+            return _digits(operand)
+        case Binary("**", base, exponent):
+            return _digits(base) * max(1.0, _size(exponent))
+        case Binary("*", left, right):
+            return _digits(left) + _digits(right)
+        case Binary(_, left, right):
+            return max(_digits(left), _digits(right)) + 1
+        case Function("factorial", (operand,)):
+            return _size(operand) * _digits(operand)
+        case Function("comb" | "pow", (base, exponent)):
+            return _digits(base) * max(1.0, _size(exponent))
+        case Function(_, arguments):
+            return sum(map(_digits, arguments)) + 1
+        case never:
+            assert_never(never)
+
+
+def _size(formula: Formula) -> float:
+    """Return a bound on the value itself, endless where it is beyond all use."""
+    if isinstance(formula, Number):
+        return float(formula.text)
+    digits = _digits(formula)
+    return 10.0**digits if digits < 300 else math.inf  # noqa: PLR2004  # a float's range
 
 
 def has_part(formula: Formula, part: Formula) -> bool:

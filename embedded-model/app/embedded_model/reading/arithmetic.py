@@ -24,7 +24,9 @@ from embedded_model.reading.formula_tokens import Token, tokens_of
 # 2024-01-05, 192.168.1.1 and 3/4/2024 look like sums and are none.
 _NO_SUM = re.compile(r"\d{4}-\d\d-\d\d|\d+\.\d+\.\d+|\b\d{1,2}/\d{1,2}/\d{4}\b|\b\d{1,2}:\d\d\b")
 _MAX_CHARACTERS = 2000
+_SIGNS_ONLY = re.compile(r"[\d\s.,+*/^%!()x-]*\d[\d\s.,+*/^%!()x-]*|[\s+*/^%!()x-]+")
 _MAX_DEPTH = 60
+_MAX_OPERATIONS = 120  # one is a level of the tree, which is walked by recursion
 
 
 class _NoFormulaError(Exception):
@@ -308,7 +310,7 @@ def parse_formula(text: str, *, variable: str | None = None) -> Formula | None:
     if not text or len(text) > _MAX_CHARACTERS or _NO_SUM.search(text):
         return None
     tokens = tokens_of(_implicit(text, variable), variable=variable)
-    if not tokens:
+    if not tokens or _operations(tokens) > _MAX_OPERATIONS:
         return None
     tokens = _trimmed(tokens)
     parser = _Parser(tokens, variable)
@@ -317,6 +319,18 @@ def parse_formula(text: str, *, variable: str | None = None) -> Formula | None:
     except _NoFormulaError:
         return None
     return formula if parser.index == len(tokens) else None
+
+
+def _operations(tokens: Sequence[Token]) -> int:
+    """Count what may nest: signs, functions and brackets; numbers of a list do not."""
+    return sum(token.kind not in {"number", "word", "constant"} for token in tokens)
+
+
+def is_too_long(text: str) -> bool:
+    """Say whether a text looks like a sum, but is longer or deeper than this grammar reads."""
+    if not _SIGNS_ONLY.fullmatch(text):
+        return False
+    return len(text) > _MAX_CHARACTERS or len(re.findall(r"[-+*/^%!(]", text)) > _MAX_OPERATIONS
 
 
 def _implicit(text: str, variable: str | None) -> str:

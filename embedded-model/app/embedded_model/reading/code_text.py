@@ -7,7 +7,7 @@ import ast
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -46,6 +46,7 @@ _RUN_VERB = re.compile(
     re.IGNORECASE,
 )
 _MAX_INLINE = 4000
+_MAX_HEAD = 4000
 _MAX_SPANS = 200
 _TAILS = re.compile(
     r"\s(?=(?:in (?:python|the sandbox)|with python|using python|and|then"
@@ -106,12 +107,39 @@ def find_code(message: str) -> MarkedText:
     text = _OPEN_FENCE.sub(
         lambda match: keep(Code(match["code"].rstrip(), match["language"].lower(), True)), text
     )
+    text = _with_ticks_inside(text, keep)
     text = _BACKTICKS.sub(lambda match: _backticked(match, keep), text)
     if not codes and (whole := _whole(text)) is not None:
         return MarkedText(mark(0), (Code(whole),))
     text = _after_header(text, keep)
     text = _own_lines(_after_verb(text, keep), keep)
     return MarkedText(_inside_lines(text, keep), tuple(codes))
+
+
+def _with_ticks_inside(text: str, keep: Keep) -> str:
+    """Keep code that has backticks in its own strings or comments: `run print("a `b`")`.
+
+    Notes
+    -----
+    A backtick is no sign of Python's: what parses with one in it has it in a literal.
+    """
+    if "`" not in text or "\u00a7" in text:
+        return text
+    stripped = textwrap.dedent(text.strip("\n")).strip()
+    if is_code(stripped):
+        return keep(Code(stripped))
+    for verb in islice(_RUN_VERB.finditer(text), 3):
+        rest = textwrap.dedent(text[verb.end() :]).strip()
+        if "`" in rest and is_code(rest):
+            return f"{text[: verb.end()]}{keep(Code(rest))}"
+    if len(text) > _MAX_INLINE:
+        return text
+    found = _inline(text)
+    while found is not None and "`" in found[2]:
+        start, stop, code = found
+        text = f"{text[:start]}{keep(Code(code))}{text[stop:]}"
+        found = _inline(text)
+    return text
 
 
 _NAME = re.compile(r"[^\W\d][\w.-]*|[\w.-]+==[\w.]+")
@@ -174,6 +202,8 @@ def _splits(text: str) -> bool:
 def _after_header(text: str, keep: Keep) -> str:
     """Find code after `run this:` or on the lines after `run this`."""
     for match in re.finditer(r":[ \t]*\n?|\n", text):
+        if match.start() > _MAX_HEAD:
+            break
         head, tail = text[: match.start()], text[match.end() :]
         if not _HEADER.search(head) or "§" in tail:
             continue
@@ -190,7 +220,11 @@ def _after_verb(text: str, keep: Keep) -> str:
     """Find code of several lines whose first stands behind the verb: `run x = 1`, `print(x)`."""
     for verb in islice(_RUN_VERB.finditer(text), 3):
         rest = text[verb.end() :].rstrip()
-        if "\n" in rest and "\u00a7" not in rest and is_code(rest):
+        if (
+            ("\n" in rest or len(rest) > _MAX_INLINE // 2)
+            and "\u00a7" not in rest
+            and is_code(rest)
+        ):
             return f"{text[: verb.end()]}{keep(Code(rest))}"
     return text
 
@@ -255,7 +289,7 @@ def _longest(text: str, start: int, *, accepts_bare: bool) -> tuple[int, int, st
     if limit not in stops and limit > start:
         stops.append(limit)
     for stop in sorted(stops, reverse=True):
-        span = text[start:stop].strip()
+        span = text[start:stop].strip().rstrip(",")
         for candidate in (span, straighten_quotes(span), _unquoted(span)):
             if _is_inline_code(candidate, accepts_bare=accepts_bare):
                 return start, stop, candidate
@@ -300,6 +334,8 @@ def is_code(text: str) -> bool:
     tree = _parse(text)
     if tree is None or not tree.body or _is_sum(text) or _has_loose_call(tree, text):
         return False
+    if _runs_into_prose(tree, text):
+        return False
     return any(_is_telling(statement) for statement in tree.body)
 
 
@@ -324,6 +360,35 @@ def _has_loose_call(tree: ast.Module, text: str) -> bool:
             if lines[row][named.end_col_offset : named.end_col_offset + 1] != opening:
                 return True
     return False
+
+
+def _runs_into_prose(tree: ast.Module, text: str) -> bool:
+    """Say whether the code takes in a word before it or the sentence behind it."""
+    if len(tree.body) == 1 and _is_joined_prose(tree.body[0]):
+        return True
+    lines = [line.encode() for line in text.splitlines()]
+    return any(
+        isinstance(node, ast.Attribute) and _is_next_sentence(node, lines)
+        for node in ast.walk(tree)
+    )
+
+
+def _is_joined_prose(statement: ast.stmt) -> bool:
+    """Say whether "tokyo and print(1)" is a word of prose, joined to code."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.BoolOp)
+        and any(isinstance(value, ast.Name) for value in statement.value.values)
+    )
+
+
+def _is_next_sentence(node: ast.Attribute, lines: Sequence[bytes]) -> bool:
+    """Say whether `print(1). Then` is code, a full stop and the next sentence."""
+    if node.value.end_lineno != node.end_lineno or node.end_col_offset is None:
+        return False
+    line = lines[(node.end_lineno or 1) - 1]
+    between = line[node.value.end_col_offset or 0 : node.end_col_offset - len(node.attr.encode())]
+    return between.endswith(b" ") and not between.startswith(b" ")
 
 
 _PROSE_NAMES = frozenset(

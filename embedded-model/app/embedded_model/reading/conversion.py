@@ -118,9 +118,12 @@ _CONVERT_WORDS = frozenset(
         "people",
     ]
 )
+# Unquoted, a form ends with its last directive: "%d/%m in Europe/Paris" names a place as well.
+_DIRECTIVE = r"%-?[a-zA-Z%]"
 _FORM = re.compile(
     r"(?:as|with|using|like|in|to|format|pattern)?:? "
-    r"?[\"'`]?(?P<form>%[a-zA-Z%:/ .,\-]*%?[a-zA-Z])[\"'`]?"
+    r"?(?:(?P<quote>[\"'`])(?P<quoted>[^\"'`]*%[^\"'`]*)(?P=quote)"
+    rf"|(?P<form>{_DIRECTIVE}(?:(?:[^\s%]{{0,4}}|[ ,:/.\-]{{1,3}}){_DIRECTIVE})*Z?))"
 )
 
 
@@ -144,7 +147,9 @@ def read_conversion(words: Sequence[Word], today: dt.date) -> tuple[Intent, ...]
         return ()
     if moment["unix"] and not re.search(r"unix|epoch|timestamp|stamp|date|time|convert", text):
         return ()
-    return _conversion(moment, found, rest_words, form["form"] if form else None, today)
+    return _conversion(
+        moment, found, rest_words, (form["form"] or form["quoted"]) if form else None, today
+    )
 
 
 def _conversion(

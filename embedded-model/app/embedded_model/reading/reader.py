@@ -25,6 +25,7 @@ from embedded_model.intents import (
     is_action,
 )
 from embedded_model.places import Place
+from embedded_model.reading.arithmetic import is_too_long
 from embedded_model.reading.clauses import (
     CLOSERS,
     Atom,
@@ -57,6 +58,10 @@ from embedded_model.wording import Word, raw_of, straighten, text_of, words_of
 _MAX_ATOMS = 40
 _MAX_JOINED = 9
 _MAX_CHARACTERS = 20_000
+UNREADABLE = (
+    "That is too long or nested too deeply for me to read. Ask it in shorter parts, or put it "
+    "as Python code between ``` fences, and I run it."
+)
 # What a cut costs: the cheapest one is the reading.
 _READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
 _ASKING, _SWALLOWED = 1.5, 1.5
@@ -102,6 +107,12 @@ _VAGUE_CODE = re.compile(
     r"(?:of my )?(?:python |own |little |small |short )*"
     r"(?:code|script|program|snippet|command|file)s?$"
 )
+# "What's 2+2!" is said with zeal, no factorial; "what is 5!" and "3! + 4!" are none of these.
+_EXCLAIMED = re.compile(
+    r"(?i)(\b(?:what(?:'?s| is| are| does)?|how much(?: is)?)\b[^!?;§]*"
+    r"(?:[-+*/^]|\b(?:plus|minus|times|divided|multiplied|added|over|power|factorial)\b)"
+    r"[^!?;§]*?[\d)])!+(?=\s*$|\s+[A-Za-z])"
+)
 _IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
 
@@ -137,10 +148,13 @@ class _Message:
 
 def read_message(text: str, context: Context, today: dt.date) -> Reading:
     """Read one message of a person."""
-    marked = find_code(text[:_MAX_CHARACTERS] if "```" not in text else text)
+    marked = find_code(text)
+    if len(marked.prose) > _MAX_CHARACTERS or _is_endless_sum(marked.prose):
+        return Reading((Refuse(UNREADABLE),), context)
     if context.awaited == "code" and not marked.codes and read_sum(straighten(text).lower()):
         marked = MarkedText(mark(0), (Code(text.strip()),))
-    words = words_of(re.sub(r"\n+", " ; ", straighten(marked.prose)))
+    prose = _EXCLAIMED.sub(r"\1 !", straighten(marked.prose))
+    words = words_of(re.sub(r"\n+", " ; ", prose))
     message = _Message(words, marked.codes, today)
     clauses = _best_clauses(_atoms(words), message, context)
     intents = _assembled(clauses, message)
@@ -149,6 +163,12 @@ def read_message(text: str, context: Context, today: dt.date) -> Reading:
         after = after.with_clause(Done(text_of(without_courtesy(clause.words)), clause.intents))
     seen = tuple(code.text for code in marked.codes if code.is_python)
     return Reading(intents, after.with_turn(intents, seen))
+
+
+def _is_endless_sum(prose: str) -> bool:
+    """Say whether the message is one sum of more terms than the grammar of sums reads."""
+    bare = re.sub(r"^[^\d(+-]{0,40}", "", straighten(prose).lower()).strip(" ?!.")
+    return is_too_long(bare)
 
 
 def _atoms(words: Sequence[Word]) -> tuple[Atom, ...]:

@@ -1,7 +1,7 @@
 """Questions about rows of numbers: "the first 10 primes", "sum of the even numbers below 50"."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedded_model.formula import Number
 from embedded_model.intents import Calculate
@@ -38,9 +38,9 @@ _COUNT = (
     r"(?:\d[\d,]*|[a-z]+(?:[ -](?!(?:prime|fib|even|odd|nat|whol|squ|cub|mult|num|pow))[a-z]+)?)"
 )
 _KIND = (
-    r"(?:(?P<prime>primes?)|(?P<even>evens?)|(?P<odd>odds?)"
-    r"|(?P<square>(?:perfect )?squares?)"
-    r"|(?P<cube>cubes?)|(?P<fibonacci>fibonacci?s?|fib)|(?P<factorial>factorials)"
+    r"(?:(?P<prime>primes?)|(?P<parity>(?:even|odd) )?"
+    r"(?:(?P<square>(?:perfect )?squares?)|(?P<cube>cubes?))"
+    r"|(?P<even>evens?)|(?P<odd>odds?)|(?P<fibonacci>fibonacci?s?|fib)|(?P<factorial>factorials)"
     r"|multiples of (?P<multiple>\d+)|powers of (?P<power>\d+)"
     r"|(?P<plain>natural|whole|positive|counting|numbers?|integers?))"
     r"(?: (?:numbers?|integers?|terms?|sequence|series|values))*(?: of (?:the )?fibonacci"
@@ -104,13 +104,33 @@ def _kind(groups: dict[str, str | None]) -> _Kind:
         return _Kind(f"multiples of {base}", f"n % {base} == 0")
     if base := groups["power"]:
         return _Kind(f"powers of {base}", term=f"{base}**n", start=0)
-    return next((kind for name, kind in _KINDS.items() if groups[name]), _Kind("numbers"))
+    kind = next((kind for name, kind in _KINDS.items() if groups[name]), _Kind("numbers"))
+    if parity := groups["parity"]:  # a power is even where its base is
+        name = f"{parity}{kind.name}"
+        return replace(kind, name=name, test=_KINDS[parity.strip()].test)
+    return kind
 
 
 def read_sequence(text: str) -> Calculate | None:
     """Read a question about a row of numbers that takes the whole text."""
-    text = " ".join(text.split()).strip(" .?!,:")
+    text = _of_numbers(" ".join(text.split()).strip(" .?!,:"))
     return _span(text) or _series(text) or _nth(text) or _factors(text) or _ordered(text)
+
+
+_POWERS_OF = re.compile(
+    r"(?P<power>squares?|cubes?) of (?:all )?(?:of )?(?:the )?(?P<first>first \w+ )?"
+    r"(?P<parity>(?:even|odd) )?(?:natural |whole |positive )?(?:numbers|integers)\b"
+)
+
+
+def _of_numbers(text: str) -> str:
+    """Write "the squares of the first 10 even numbers" as the first 10 even squares."""
+    text = re.sub(r"\b(squares?|cubes?) of (?=-?\d+ (?:to|through|up to)\b)", r"\1 from ", text)
+    match = _POWERS_OF.search(text)
+    if match is None:
+        return text
+    short = f"{match['first'] or ''}{match['parity'] or ''}{match['power']}"
+    return text[: match.start()] + short + text[match.end() :]
 
 
 def _span(text: str) -> Calculate | None:
@@ -183,7 +203,7 @@ def _below(kind: _Kind, way: str, bound: str) -> tuple[str, str] | None:
     is_open = way in {"below", "under", "less than", "smaller than", "<"}
     sign, said = ("<", "below") if is_open else ("<=", "up to")
     values = f"list(takewhile(lambda n: n {sign} {limit}, {kind.generator}))"
-    if kind.test or not kind.term:
+    if not kind.term:
         condition = f" if {kind.test}" if kind.test else ""
         values = f"[n for n in range(1, {limit}{'' if is_open else ' + 1'}){condition}]"
     return values, f"the {kind.name} {said} {limit}"

@@ -13,6 +13,7 @@ from embedded_model.formula import (
     Percent,
     Variable,
     definitions_of,
+    may_be_long,
     may_end_whole,
     modules_of,
     percent_of,
@@ -33,6 +34,8 @@ _TAIL = re.compile(
 )
 _HEAD = re.compile(r"^(?:=|,|:|-(?=\s\D)|the (?=result|answer)|result of|answer to|value of)\s*")
 
+# Python refuses to print whole numbers of more than 4300 digits unless it is told to.
+_UNBOUNDED = "\nsys.set_int_max_str_digits(0)\n"
 Build = Callable[[Formula, Formula], Formula]
 _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
     (re.compile(pattern), build)
@@ -105,6 +108,8 @@ _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
             lambda a, b: Binary("-", b, percent_of(a, b)),
         ),
         (rf"{_A} ?{_PCT} more than {_B}", lambda a, b: Binary("+", b, percent_of(a, b))),
+        (rf"{_A} (?:less|fewer|lower) than {_B}", lambda a, b: Binary("-", b, a)),
+        (rf"{_A} (?:more|greater|higher) than {_B}", lambda a, b: Binary("+", b, a)),
         (
             (
                 rf"(?:a )?{_A} ?{_PCT} (?:tip|tax|vat|interest|commission|gratuity) "
@@ -292,11 +297,14 @@ def read_sum(text: str) -> Calculate | None:
 def calculation(formula: Formula) -> Calculate:
     """Return the code that prints a formula's value."""
     python = python_text(formula)
-    imports = "".join(f"import {module}\n" for module in sorted(modules_of(formula)))
+    is_long = may_be_long(formula)
+    modules = modules_of(formula) | ({"sys"} if is_long else set())
+    imports = "".join(f"import {module}\n" for module in sorted(modules))
     label = python.replace("math.", "").replace("statistics.", "")
     definitions = definitions_of(formula)
     head = f"{imports}\n{definitions}\n" if definitions and imports else imports
     head = f"{definitions}\n" if definitions and not imports else head
+    head = f"{head}{_UNBOUNDED}" if is_long else head
     shown = f"print({python})"
     if may_end_whole(formula):
         # 42, not 42.0; beyond 2**53 a float's digits would only look exact.
