@@ -7,7 +7,8 @@ from embedded_model.intents import Courtesy
 SWITCH_COMMAND = "LLM_BASE_URL=http://localhost:11434/v1 make local"
 
 OUT_OF_SCOPE = (
-    "I am the embedded command model, no language model, so I can't help with that. "
+    "I am the embedded command model, no language model, so I can't help with that; "
+    "I understand English only. "
     f"To talk to a real one, start the stack with: `{SWITCH_COMMAND}`"
 )
 PARTLY_OUT_OF_SCOPE = (

@@ -198,6 +198,14 @@ _PLAIN = frozenset(
     ]
 )
 _UNINSTALL = re.compile(r"^(?:pip )?(?:uninstall|remove|delete|get rid of|deinstall|drop)\b")
+_UPGRADE = re.compile(
+    r"^(?:pip )?(?:upgrade|reinstall)\b|^(?:python3? -m )?pip install (?:.* )?"
+    r"(?:-u|--upgrade|--force-reinstall)\b"
+)
+_FROM_FILE = re.compile(
+    r"^(?:(?:python3? -m )?pip )?install (?:(?:.* )?(?:-r|--requirement|-e|--editable)\b"
+    r"|(?:from )?(?:my |the )?[\w./-]+\.(?:txt|whl|toml|tar\.gz|zip)$|\.{0,2}/|git\+|https?:)"
+)
 _LIST_WORDS = frozenset(
     [
         "list",
@@ -318,6 +326,20 @@ def read_packages(words: Sequence[Word]) -> tuple[Intent, ...]:
             Refuse(
                 "I can't uninstall or remove packages: my tools only install and list them. "
                 "A package that you do not import does no harm."
+            ),
+        )
+    if _FROM_FILE.match(text):
+        return (
+            Refuse(
+                "I can only install packages by name from the index, not from a file, a folder "
+                "or an address. Name them: install numpy, pandas."
+            ),
+        )
+    if _UPGRADE.match(text) and _is_about_packages(words[1:]):
+        return (
+            Refuse(
+                "I can't upgrade or reinstall packages: my tool adds what is missing. "
+                "I can install an exact version, for instance: install six==1.17.0."
             ),
         )
     return _listing(words, text) or _install(words, text)

@@ -216,9 +216,12 @@ _IN_BASE = re.compile(
 )
 
 
+_BASE_OF = re.compile(rf"(?P<base>{'|'.join(_BASES)}) (?:value |form )?(?:of|for) (?P<number>.+)")
+
+
 def _in_base(text: str) -> Calculate | None:
-    """Read "255 in binary"."""
-    match = _IN_BASE.fullmatch(text)
+    """Read "255 in binary" and "hex of 255"."""
+    match = _IN_BASE.fullmatch(text) or _BASE_OF.fullmatch(text)
     number = parse_formula(match["number"]) if match else None
     if match is None or number is None:
         return None

@@ -270,6 +270,20 @@ def _is_rival(place: Place | VaguePlace, city: Place | VaguePlace) -> bool:
     return place.kind == "city" or is_foreign
 
 
+_AMERICAN_STATES = frozenset(
+    ["washington", "oregon", "idaho", "kansas", "nebraska", "kentucky", "tennessee"]
+) | {"north dakota", "south dakota"}
+
+
+def _is_abroad(city: Place | VaguePlace, state: VaguePlace) -> bool:
+    """Say whether a state of the USA can't be the known city's own."""
+    return (
+        isinstance(city, Place)
+        and fold(state.name) in _AMERICAN_STATES
+        and not city.zone.startswith("America/")
+    )
+
+
 def _decides(state: Place, city: Place | VaguePlace, between: Sequence[str]) -> bool:
     return isinstance(city, Place) and state.zone != city.zone and between in ([","], [])
 
@@ -287,6 +301,9 @@ def resolve_containers(words: Sequence[Word], found: Sequence[Found]) -> list[Fo
         )
         if before is None or not is_container or _is_rival(item.place, before.place):
             kept.append(item)
+        elif isinstance(item.place, VaguePlace) and _is_abroad(before.place, item.place):
+            # Moscow, Idaho: not the city that is known, and a state of several times.
+            kept[-1] = Found(item.place, before.start, item.stop)
         elif isinstance(item.place, Place) and _decides(item.place, before.place, between):
             # London, Ontario: the state decides.
             name = f"{before.place.name}, {item.place.name}"
