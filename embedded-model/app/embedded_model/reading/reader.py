@@ -156,7 +156,10 @@ def read_message(text: str, context: Context, today: dt.date) -> Reading:
     prose = _EXCLAIMED.sub(r"\1 !", straighten(marked.prose))
     words = words_of(re.sub(r"\n+", " ; ", prose))
     message = _Message(words, marked.codes, today)
-    clauses = _best_clauses(_atoms(words), message, context)
+    atoms = _atoms(words)
+    if len(atoms) > _MAX_ATOMS:  # half of a message is not what was asked for
+        return Reading((Refuse(UNREADABLE),), context)
+    clauses = _best_clauses(atoms, message, context)
     intents = _assembled(clauses, message)
     after = context
     for clause in clauses:
@@ -175,7 +178,25 @@ def _atoms(words: Sequence[Word]) -> tuple[Atom, ...]:
     found: list[Atom] = []
     for atom in atoms_of(words):
         found.extend(_reordered(atom))
-    return tuple(found[:_MAX_ATOMS])
+    return _with_long_lists(found)
+
+
+def _with_long_lists(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
+    """Keep a list of many numbers in one piece: more atoms than are ever joined."""
+    found: list[Atom] = []
+    for index, atom in enumerate(atoms):
+        before = atoms[max(0, index - 1) : index]
+        near = [*(other for other in before if _is_number(other)), *atoms[index + 1 : index + 2]]
+        if found and _is_number(atom) and any(_is_number(other) for other in near):
+            found[-1] = Atom((*found[-1].words, *atom.before, *atom.words), found[-1].before)
+        else:
+            found.append(atom)
+    return tuple(found) if len(atoms) > _MAX_JOINED else tuple(atoms)
+
+
+def _is_number(atom: Atom) -> bool:
+    joins = {word.text for word in atom.before}
+    return len(atom.words) == 1 and atom.words[0].text.isdecimal() and joins <= {",", "and", "&"}
 
 
 def _reordered(atom: Atom) -> list[Atom]:

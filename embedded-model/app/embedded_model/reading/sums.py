@@ -139,6 +139,10 @@ _TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
             lambda a, b: Function("round", (a, b)),
         ),
         (
+            rf"{_A}(?: rounded)? to {_B}(?: decimals?| decimal places?| places?)",
+            lambda a, b: Function("round", (a, b)),
+        ),
+        (
             (
                 rf"(?:the )?remainder (?:of|when|if|after) {_A} (?:is )?(?:divided by|by"
                 rf"|/) {_B}"
@@ -177,7 +181,7 @@ _DIVISIBLE = re.compile(
 )
 _COMPARE = re.compile(
     r"(?:is |whether |if )+(?P<a>.+?) (?:is )?(?P<sign>greater than|bigger "
-    r"than|larger than|more than|less than|smaller than|equal to|>=|<=|==|>"
+    r"than|larger than|more than|less than|smaller than|equal to|>=|<=|==|=|>"
     r"|<|the same as) (?P<b>.+)"
 )
 _COMPARISONS = {
@@ -188,6 +192,7 @@ _COMPARISONS = {
     "less than": "<",
     "smaller than": "<",
     "equal to": "==",
+    "=": "==",
     "the same as": "==",
 }
 
