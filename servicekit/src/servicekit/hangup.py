@@ -25,6 +25,23 @@ async def _wait_for_hangup(request: Request) -> None:
         pass
 
 
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    """Wait until tasks that were cancelled have cleaned up.
+
+    An anyio scope, in which MCP requests run, repeats its cancellation at every await.
+    `gather` would pass each one on, and so cut the tasks' own clean-up short: a request
+    to a neighbour would stay open, and the neighbour at work.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, and cancel it when the client closes its connection.
 
@@ -46,4 +63,4 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         for each in (task, watch):
             each.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        await _ended(task, watch)
