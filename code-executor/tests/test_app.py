@@ -161,6 +161,22 @@ async def test_tools_are_these(client: httpx.AsyncClient) -> None:
     assert tools == {"execute_code", "execute_python", "install_package", "list_packages"}
 
 
+async def test_run_that_the_deadline_ended_is_504_and_keeps_what_was_printed(
+    client: httpx.AsyncClient, sandbox: ScriptedSandbox
+) -> None:
+    sandbox.result = ExecuteResult(
+        status="timeout", stdout="tick\n", duration_ms=1350, deadline_exceeded=True
+    )
+
+    response = await client.post("/tools/execute_code", json={"code": "1", "timeout_seconds": 60})
+
+    problem = response.json()
+    assert response.status_code == 504
+    assert problem["type"] == "urn:problem:mcp-stack:deadline-exceeded"
+    assert "after 1.35 s" in problem["detail"]
+    assert problem["stdout"] == "tick\n"
+
+
 class HangingSandbox(ScriptedSandbox):
     """Never answers; says whether it was let go."""
 

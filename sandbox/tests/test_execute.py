@@ -87,6 +87,7 @@ async def test_time_limit_is_an_answer(service: httpx.AsyncClient) -> None:
     )
     assert answer.status_code == 200
     assert answer.json()["status"] == "timeout"
+    assert answer.json()["deadline_exceeded"] is False
 
 
 async def test_request_deadline_bounds_the_time_limit(
@@ -98,6 +99,7 @@ async def test_request_deadline_bounds_the_time_limit(
         headers={"x-deadline-ms": "1000"},
     )
     assert answer.json()["status"] == "timeout"
+    assert answer.json()["deadline_exceeded"] is True
 
 
 async def test_deadline_that_ends_in_the_queue_is_an_error(

@@ -301,11 +301,29 @@ def test_tool_that_takes_too_long_ends_with_the_deadline_and_says_so(stack: Runn
     )
 
     assert seconds_of(begun) < 1.7
-    if response.status_code == 200:  # the sandbox stopped it just before and says how it went
-        assert response.json()["success"] is False
-        assert "60" not in response.json()["error"], "it did not run for its own limit"
-    else:
-        assert_problem(response, 504, "tool-timeout")
+    assert_problem(response, 504, "tool-timeout", hint="execute_code")
+
+
+def test_facade_ends_a_tool_that_takes_too_long_with_the_deadline(stack: RunningStack) -> None:
+    begun = time.monotonic()
+
+    response = stack.http.post(
+        f"{stack.url('mcp-server')}/mcp/tools/execute_code",
+        headers={"x-deadline-ms": "1500"},
+        json={"code": "print('tick', flush=True)\nwhile True: pass", "timeout_seconds": 60},
+    )
+
+    assert seconds_of(begun) < 1.7
+    assert_problem(response, 504, "deadline-exceeded")
+    assert response.json()["stdout"] == "tick\n"
+
+
+def test_code_that_ends_at_its_own_limit_is_an_answer(stack: RunningStack) -> None:
+    response = stack.execute("execute_code", code="while True: pass", timeout_seconds=1)
+
+    assert response.status_code == 200, response.text
+    assert response.json()["success"] is False
+    assert "Timed out" in response.json()["error"]
 
 
 def test_tool_that_takes_too_long_ends_the_chat_in_time(

@@ -12,8 +12,6 @@ from servicekit.wire.execution import (
 # What was asked for stands at the end of most outputs as often as at the start of them.
 _HEAD_SHARE = 2 / 3
 _MAX_LISTED_PACKAGES = 400
-# A run that ended this far before its own limit was ended by the caller's deadline.
-_NEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,8 @@ def end_of(text: str, limit: int) -> str:
     return f"[… {len(text) - len(tail)} characters left out …]\n{tail}"
 
 
-def shape_execution(result: ExecuteResult, *, timeout_seconds: float | None, caps: Caps) -> str:
-    """Write one text from a run's parts.
-
-    Parameters
-    ----------
-    timeout_seconds
-        The limit that was asked for; None when the sandbox chose its own.
-    """
+def shape_execution(result: ExecuteResult, *, caps: Caps) -> str:
+    """Write one text from a run's parts."""
     parts = []
     if result.stdout.strip():
         parts.append(_printed(result.stdout, result.stdout_truncated_bytes, caps.stdout))
@@ -72,7 +64,7 @@ def shape_execution(result: ExecuteResult, *, timeout_seconds: float | None, cap
         parts.append(f"stderr:\n{printed}")
     if result.result is not None:
         parts.append(f"Result: {head_and_tail(result.result, caps.result)}")
-    ending = _ending(result, timeout_seconds, caps)
+    ending = _ending(result, caps)
     if ending:
         parts.append(ending)
     if result.session_ended and result.session_id is not None:
@@ -87,14 +79,17 @@ def _printed(text: str, dropped_bytes: int, limit: int) -> str:
     return shown
 
 
-def _ending(result: ExecuteResult, timeout_seconds: float | None, caps: Caps) -> str:
+def _ending(result: ExecuteResult, caps: Caps) -> str:
     match result.status:
         case "ok":
             ending = ""
         case "error":
             ending = _error(result, caps)
         case "timeout":
-            ending = _timeout(result.duration_ms / 1000, timeout_seconds)
+            ending = (
+                f"Timed out: the code was still running after {result.duration_ms / 1000:.3g} s "
+                "and was stopped. Make it do less, or call again with a larger timeout_seconds."
+            )
         case "memory":
             used = result.peak_memory_bytes / 2**20
             ending = (
@@ -112,13 +107,6 @@ def _ending(result: ExecuteResult, timeout_seconds: float | None, caps: Caps) ->
         case never:
             assert_never(never)
     return ending
-
-
-def _timeout(seconds: float, asked_seconds: float | None) -> str:
-    ran = f"Timed out: the code was still running after {seconds:.3g} s and was stopped"
-    if asked_seconds is not None and seconds < asked_seconds * _NEARLY:
-        return f"{ran}, because the time for this request was over. Make it do less."
-    return f"{ran}. Make it do less, or call again with a larger timeout_seconds."
 
 
 def _cause(result: ExecuteResult) -> str:

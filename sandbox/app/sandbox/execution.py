@@ -79,9 +79,12 @@ class Execution:
         """
         limit = self._bounds.choose(request.timeout_seconds)
         async with self._session(request.session_id, client, context.deadline) as session:
-            outcome = await self._run(session, request.code, limit, context.deadline)
+            left = _time_to_run(context.deadline)
+            outcome = await self._run(session, request.code, min(limit, left))
         _count(outcome)
-        return _result(outcome, request.session_id)
+        result = _result(outcome, request.session_id)
+        is_late = result.status == "timeout" and left < limit
+        return result.model_copy(update={"deadline_exceeded": is_late})
 
     @asynccontextmanager
     async def _session(
@@ -101,18 +104,10 @@ class Execution:
             ):
                 yield session
 
-    async def _run(
-        self, session: LiveSession, code: str, limit: float, deadline: Deadline
-    ) -> CellOutcome:
-        left = deadline.earlier(_ANSWER_RESERVE_SECONDS).remaining()
-        if left < _LEAST_RUN_SECONDS:
-            raise DeadlineExceeded(
-                "The time for this request ended before its code could start. "
-                "Try again later or allow more time."
-            )
+    async def _run(self, session: LiveSession, code: str, limit: float) -> CellOutcome:
         session.cells += 1
         try:
-            outcome = await session.cell.run(code, timeout_seconds=min(limit, left))
+            outcome = await session.cell.run(code, timeout_seconds=limit)
         except RunnerDown:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)
@@ -125,6 +120,17 @@ class Execution:
         if outcome.is_session_ended:  # said before the next in line gets its turn
             self._sessions.end(session.session_id, _end_reason(outcome))
         return outcome
+
+
+def _time_to_run(deadline: Deadline) -> float:
+    """Return how long a cell may run (seconds) so that its answer comes before the deadline."""
+    left = deadline.earlier(_ANSWER_RESERVE_SECONDS).remaining()
+    if left < _LEAST_RUN_SECONDS:
+        raise DeadlineExceeded(
+            "The time for this request ended before its code could start. "
+            "Try again later or allow more time."
+        )
+    return left
 
 
 _END_REASONS = {

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from servicekit.errors import DeadlineExceeded
 from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireModel, WireReply
 from servicekit.wire.execution import (
@@ -131,6 +132,14 @@ async def _execute(request: Request, wanted: CodeRequest) -> CodeOutcome:
     )
     ran = await until_hangup(request, run)
     caps = wiring.caps
+    if ran.deadline_exceeded:
+        raise DeadlineExceeded(
+            f"The code was still running after {ran.duration_ms / 1000:.3g} s, when the time for "
+            "this request was over, and was stopped. Make it do less, or allow the request more "
+            "time.",
+            stdout=head_and_tail(ran.stdout, caps.stdout),
+            stderr=head_and_tail(ran.stderr, caps.stderr),
+        )
     error = ran.error
     if error is not None:
         error = error.model_copy(
@@ -140,7 +149,7 @@ async def _execute(request: Request, wanted: CodeRequest) -> CodeOutcome:
             }
         )
     return CodeOutcome(
-        text=shape_execution(ran, timeout_seconds=wanted.timeout_seconds, caps=caps),
+        text=shape_execution(ran, caps=caps),
         is_error=ran.status != "ok",
         status=ran.status,
         stdout=head_and_tail(ran.stdout, caps.stdout),

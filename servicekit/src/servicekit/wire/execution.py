@@ -54,6 +54,12 @@ class ExecuteResult(WireReply):
     stdout_truncated_bytes: int = 0
     stderr_truncated_bytes: int = 0
     session_ended: bool = False
+    deadline_exceeded: Annotated[
+        bool,
+        Field(
+            description="a timeout for which the request's deadline came before the cell's limit"
+        ),
+    ] = False
 
 
 class SessionCreated(WireReply):
