@@ -17,7 +17,7 @@ MAX_SECONDS = 600.0
 CONNECT_SECONDS = 5.0
 # A connection that rests is let go of by the client, well before the server does that: a request
 # that is sent in the moment in which the server hangs up is lost.
-IDLE_CONNECTION_SECONDS = 30.0
+IDLE_CONNECTION_SECONDS = 10.0
 _LIMITS = httpx.Limits(
     max_connections=512,
     max_keepalive_connections=64,

@@ -7,7 +7,7 @@ import httpx
 from servicekit.context import MAX_DEADLINE_SECONDS
 from servicekit.errors import StackError, UpstreamUnavailable
 from servicekit.mcp_client import PROTOCOL_VERSION, ClientIdentity, McpClient, RpcError
-from servicekit.outbound import internal_client
+from servicekit.outbound import IDLE_CONNECTION_SECONDS, internal_client
 from servicekit.service import package_version
 
 from mcp_server.adapters.legacy_connection import open_legacy
@@ -18,7 +18,11 @@ from mcp_server.upstream import Connection
 # What servers of older eras answer to a request that they don't know.
 _LEGACY_STATUSES = frozenset({400, 404, 405, 406, 415, 422})
 _UNSUPPORTED_VERSION = -32022
-_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=30)
+_LIMITS = httpx.Limits(
+    max_connections=256,
+    max_keepalive_connections=32,
+    keepalive_expiry=IDLE_CONNECTION_SECONDS,
+)
 
 
 class McpConnector:
