@@ -1,115 +1,49 @@
-"""Frames and messages between the sandbox service and its runner.
+"""Messages between the sandbox service and its runner, each in a frame of its own.
 
-A frame is ``u32 big-endian payload length, u8 kind, payload``. Everything here is pure: bytes in,
-values out; both sides use the same classes, so neither can drift from the other.
+Everything here is pure: bytes in, values out; both sides use the same classes, so neither can
+drift from the other.
 """
 
-import json
 import math
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from enum import IntEnum
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-PROTOCOL_VERSION: Final = 1
+from sandbox_runner.frames import (
+    HEADER_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_OUTPUT_BYTES,
+    MAX_REQUEST_BYTES,
+    Frame,
+    FrameDecoder,
+    FrameKind,
+    ProtocolError,
+    decode_header,
+    encode_frame,
+)
+from sandbox_runner.message_fields import dump, load, only, optional_string, positive, string
 
-_HEADER: Final = struct.Struct("!IB")
-HEADER_BYTES: Final = _HEADER.size
-MAX_REQUEST_BYTES: Final = 4 << 20
-"""The longest JSON payload that the service may send."""
-MAX_OUTPUT_BYTES: Final = 64 << 10
-"""The longest stdout or stderr payload in one frame."""
-MAX_EVENT_BYTES: Final = 8 << 20
-"""The longest JSON payload that the runner may send."""
+# The frames' names as well: who speaks the protocol imports one module.
+__all__ = [
+    "HEADER_BYTES",
+    "MAX_EVENT_BYTES",
+    "MAX_OUTPUT_BYTES",
+    "MAX_REQUEST_BYTES",
+    "Frame",
+    "FrameDecoder",
+    "FrameKind",
+    "ProtocolError",
+    "decode_header",
+    "encode_frame",
+]
+
+PROTOCOL_VERSION: Final = 1
 
 Status: TypeAlias = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
 ]
 RefusalReason: TypeAlias = Literal["full", "unsafe", "bad-request"]
 ProtectionState: TypeAlias = Literal["active", "degraded", "disabled", "unavailable"]
-
-
-class ProtocolError(Exception):
-    """The peer sent what no peer of this version sends."""
-
-
-class FrameKind(IntEnum):
-    """What the payload of a frame is."""
-
-    JSON = 1
-    STDOUT = 2
-    STDERR = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One whole frame."""
-
-    kind: FrameKind
-    payload: bytes
-
-
-def encode_frame(kind: FrameKind, payload: bytes) -> bytes:
-    """Return the frame's bytes on the wire."""
-    return _HEADER.pack(len(payload), kind) + payload
-
-
-def decode_header(header: bytes, *, max_json_bytes: int) -> tuple[FrameKind, int]:
-    """Return kind and payload length of a frame from its first `HEADER_BYTES` bytes.
-
-    Raises
-    ------
-    ProtocolError
-        The kind is unknown or the payload is over its cap.
-    """
-    length, number = _HEADER.unpack(header)
-    try:
-        kind = FrameKind(number)
-    except ValueError:
-        raise ProtocolError(f"unknown frame kind {number}") from None
-    cap = max_json_bytes if kind is FrameKind.JSON else MAX_OUTPUT_BYTES
-    if length > cap:
-        raise ProtocolError(f"a frame of {length} bytes is over the cap of {cap}")
-    return kind, length
-
-
-class FrameDecoder:
-    """Cuts a byte stream into frames.
-
-    Parameters
-    ----------
-    max_json_bytes
-        Cap on a JSON payload: `MAX_REQUEST_BYTES` in the runner, `MAX_EVENT_BYTES` in the service.
-    """
-
-    def __init__(self, *, max_json_bytes: int) -> None:
-        self._max_json_bytes = max_json_bytes
-        self._buffer = bytearray()
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes received that do not make a whole frame yet."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield every frame that `data` completes.
-
-        Raises
-        ------
-        ProtocolError
-            The stream holds something that is no frame; it cannot be read on.
-        """
-        self._buffer += data
-        while len(self._buffer) >= HEADER_BYTES:
-            head = bytes(self._buffer[:HEADER_BYTES])
-            kind, length = decode_header(head, max_json_bytes=self._max_json_bytes)
-            end = HEADER_BYTES + length
-            if len(self._buffer) < end:
-                return
-            payload = bytes(self._buffer[HEADER_BYTES:end])
-            del self._buffer[:end]
-            yield Frame(kind, payload)
 
 
 # ---------------------------------------------------------------- requests: service → runner
@@ -195,7 +129,7 @@ _BARE: Final[Mapping[str, Request]] = {"hello": Hello(), "cancel": Cancel(), "cl
 def encode_request(request: Request) -> bytes:
     """Return the frame of a request."""
     message = {"op": _OP_NAMES[type(request)], **asdict(request)}
-    return encode_frame(FrameKind.JSON, _dump(message))
+    return encode_frame(FrameKind.JSON, dump(message))
 
 
 def parse_request(frame: Frame) -> Request:
@@ -206,39 +140,39 @@ def parse_request(frame: Frame) -> Request:
     ProtocolError
         The frame is no request of this protocol; the message says why.
     """
-    message = _load(frame)
+    message = load(frame)
     op = message.pop("op", None)
     if op == "open":
         return _parse_open(message)
     if op == "run":
         return _parse_run(message)
     if op == "packages":
-        _only(message, "path")
-        return Packages(path=_string(message, "path"))
+        only(message, "path")
+        return Packages(path=string(message, "path"))
     if isinstance(op, str) and op in _BARE:
-        _only(message)
+        only(message)
         return _BARE[op]
     raise ProtocolError(f"unknown op {str(op)[:40]!r}")
 
 
 def _parse_open(message: dict[str, Any]) -> Open:
-    _only(message, "limits", "package_path")
+    only(message, "limits", "package_path")
     raw = message.get("limits") or {}
     if not isinstance(raw, dict):
         raise ProtocolError("limits must be an object")
-    _only(raw, *(item.name for item in fields(Limits)))
-    limits = Limits(**{name: _positive(raw, name) for name in raw})
-    return Open(limits=limits, package_path=_optional_string(message, "package_path"))
+    only(raw, *(item.name for item in fields(Limits)))
+    limits = Limits(**{name: positive(raw, name) for name in raw})
+    return Open(limits=limits, package_path=optional_string(message, "package_path"))
 
 
 def _parse_run(message: dict[str, Any]) -> Run:
-    _only(message, "id", "code", "timeout_seconds")
+    only(message, "id", "code", "timeout_seconds")
     timeout = message.get("timeout_seconds")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise ProtocolError("timeout_seconds must be a number")
     if not (math.isfinite(timeout) and timeout > 0):
         raise ProtocolError("timeout_seconds must be a positive number")
-    return Run(_string(message, "id"), _string(message, "code"), float(timeout))
+    return Run(string(message, "id"), string(message, "code"), float(timeout))
 
 
 # ---------------------------------------------------------------- events: runner → service
@@ -334,7 +268,7 @@ _EVENT_NAMES: Final[Mapping[type[Event], str]] = {
 def encode_event(event: Event) -> bytes:
     """Return the frame of an event."""
     message = {"event": _EVENT_NAMES[type(event)], **asdict(event)}
-    return encode_frame(FrameKind.JSON, _dump(message))
+    return encode_frame(FrameKind.JSON, dump(message))
 
 
 def parse_event(frame: Frame) -> Event:
@@ -345,14 +279,14 @@ def parse_event(frame: Frame) -> Event:
     ProtocolError
         The frame is no event of this protocol.
     """
-    message = _load(frame)
+    message = load(frame)
     name = message.pop("event", None)
     try:
         match name:
             case "hello":
                 return _parse_hello(message)
             case "opened":
-                return Opened(session=_string(message, "session"))
+                return Opened(session=string(message, "session"))
             case "refused":
                 return _parse_refused(message)
             case "packages":
@@ -367,7 +301,7 @@ def parse_event(frame: Frame) -> Event:
 def _parse_hello(message: dict[str, Any]) -> HelloEvent:
     return HelloEvent(
         protocol=int(message["protocol"]),
-        python=_string(message, "python"),
+        python=string(message, "python"),
         protections=tuple(_parse_protection(item) for item in message["protections"]),
         is_safe=message["is_safe"] is True,
         preloaded=tuple(str(name) for name in message["preloaded"]),
@@ -386,7 +320,7 @@ def _parse_refused(message: dict[str, Any]) -> Refused:
     reason = message["reason"]
     if reason not in get_args(RefusalReason):
         raise ProtocolError(f"unknown refusal {reason!r}")
-    return Refused(reason=reason, detail=_string(message, "detail"))
+    return Refused(reason=reason, detail=string(message, "detail"))
 
 
 def _parse_done(message: dict[str, Any]) -> Done:
@@ -394,48 +328,3 @@ def _parse_done(message: dict[str, Any]) -> Done:
         raise ProtocolError(f"unknown status {message['status']!r}")
     error = message.pop("error", None)
     return Done(**message, error=None if error is None else CellError(**error))
-
-
-# ---------------------------------------------------------------- JSON
-
-
-def _dump(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode("ascii")
-
-
-def _load(frame: Frame) -> dict[str, Any]:
-    if frame.kind is not FrameKind.JSON:
-        raise ProtocolError("expected a JSON frame")
-    try:
-        message = json.loads(frame.payload)
-    except (ValueError, RecursionError):
-        raise ProtocolError("the frame is not JSON") from None
-    if not isinstance(message, dict):
-        raise ProtocolError("the frame is not a JSON object")
-    return message
-
-
-def _only(message: Mapping[str, Any], *allowed: str) -> None:
-    unknown = sorted(str(name)[:40] for name in message if name not in allowed)
-    if unknown:
-        raise ProtocolError(f"unknown fields: {', '.join(unknown)}")
-
-
-def _string(message: Mapping[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str):
-        raise ProtocolError(f"{name} must be a string")
-    return value
-
-
-def _optional_string(message: Mapping[str, Any], name: str) -> str | None:
-    return None if message.get(name) is None else _string(message, name)
-
-
-def _positive(message: Mapping[str, Any], name: str) -> int | None:
-    value = message[name]
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ProtocolError(f"{name} must be a positive integer")
-    return value

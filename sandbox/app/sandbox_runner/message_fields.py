@@ -1,0 +1,61 @@
+"""JSON messages and their fields: read strictly, and complained of by name."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox_runner.frames import Frame, FrameKind, ProtocolError
+
+
+def dump(message: Mapping[str, Any]) -> bytes:
+    """Return a message as the payload of a JSON frame."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii")
+
+
+def load(frame: Frame) -> dict[str, Any]:
+    """Return the message in a JSON frame.
+
+    Raises
+    ------
+    ProtocolError
+        The frame holds no JSON object.
+    """
+    if frame.kind is not FrameKind.JSON:
+        raise ProtocolError("expected a JSON frame")
+    try:
+        message = json.loads(frame.payload)
+    except (ValueError, RecursionError):
+        raise ProtocolError("the frame is not JSON") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("the frame is not a JSON object")
+    return message
+
+
+def only(message: Mapping[str, Any], *allowed: str) -> None:
+    """Complain of fields that are not among the `allowed`."""
+    unknown = sorted(str(name)[:40] for name in message if name not in allowed)
+    if unknown:
+        raise ProtocolError(f"unknown fields: {', '.join(unknown)}")
+
+
+def string(message: Mapping[str, Any], name: str) -> str:
+    """Return a field that must be a string."""
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise ProtocolError(f"{name} must be a string")
+    return value
+
+
+def optional_string(message: Mapping[str, Any], name: str) -> str | None:
+    """Return a field that may be missing or null, else must be a string."""
+    return None if message.get(name) is None else string(message, name)
+
+
+def positive(message: Mapping[str, Any], name: str) -> int | None:
+    """Return a field that must be a positive integer or null."""
+    value = message[name]
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ProtocolError(f"{name} must be a positive integer")
+    return value
