@@ -234,6 +234,7 @@ async def test_metrics_count_tools_that_exist_and_no_others(gateway: Any, stack:
     assert 'mcp_tool_executions_total{status="ok",tool_name="get_time"}' in text
     assert 'mcp_tool_execution_seconds_count{tool_name="get_time"}' in text
     assert 'mcp_upstream_up{upstream="clock"} 1.0' in text
+    assert 'mcp_upstream_losses_total{upstream="clock"}' in text
     assert "invented_by_a_model" not in text
 
 

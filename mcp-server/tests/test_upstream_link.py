@@ -10,6 +10,7 @@ from mcp_server.settings import UpstreamAddress
 from mcp_server.silent_caller import SilentCaller
 from mcp_server.upstream import Caller, Inventory, UpstreamAway
 from mcp_server.upstream_link import UpstreamLink
+from prometheus_client import REGISTRY
 from servicekit.errors import UpstreamUnavailable
 from servicekit.mcp_client import Change
 
@@ -123,6 +124,21 @@ async def test_inventory_is_kept_while_the_upstream_is_away() -> None:
         with pytest.raises(UpstreamAway):
             await link.check()
         await link.check_discovered()
+
+
+def losses() -> float:
+    return REGISTRY.get_sample_value("mcp_upstream_losses_total", {"upstream": ADDRESS.name}) or 0.0
+
+
+async def test_loss_of_a_connection_is_counted_and_a_failed_attempt_is_not() -> None:
+    connection = ScriptedConnection(["now"])
+    async with running(ScriptedConnector(DOWN, connection, DOWN)) as (link, heard):
+        before = losses()
+        await heard.inventories.get()
+        assert losses() == before
+        connection.events.put_nowait(None)
+        await refused(link)
+        assert losses() == before + 1
 
 
 async def test_call_to_an_upstream_that_is_away_makes_one_attempt_at_once() -> None:

@@ -8,6 +8,7 @@ _CALLS = 'mcp_tool_executions_total{tool_name=~"$tool"'
 _ALL = f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))"
 _LOST = f'sum by (tool_name) (rate({_CALLS},status=~"unavailable|timeout"}}[$__rate_interval]))'
 _SECONDS = "mcp_tool_execution_seconds"
+_OPERATION = "mcp_server_operation_duration_seconds"
 _MATCH = '{tool_name=~"$tool"}'
 
 BOARD = Board(
@@ -102,11 +103,15 @@ BOARD = Board(
             thresholds=DOWN_IS_RED,
         ),
         Panel(
-            title="Changes of connection",
-            description="How often each upstream's connection came or went within 15 minutes; "
-            "from four on it flaps.",
+            title="Lost connections",
+            description="How often the gateway lost its connection to each upstream within 15 "
+            "minutes; from two on it flaps.",
             unit="short",
-            queries=(Query("sum by (upstream) (changes(mcp_upstream_up[15m]))", "{{upstream}}"),),
+            queries=(
+                Query(
+                    "sum by (upstream) (increase(mcp_upstream_losses_total[15m]))", "{{upstream}}"
+                ),
+            ),
             no_value="the gateway has no upstream",
             decimals=0,
             width=12,
@@ -118,6 +123,50 @@ BOARD = Board(
             queries=(Query("max by (upstream) (mcp_upstream_tools)", "{{upstream}}"),),
             no_value="no upstream was discovered",
             decimals=0,
+        ),
+        Panel(
+            title="MCP messages by method",
+            description="MCP messages that the gateway served, per second; from chats and from "
+            "MCP clients.",
+            unit="reqps",
+            queries=(
+                Query(
+                    "sum by (mcp_method_name) "
+                    f'(rate({_OPERATION}_count{{service="mcp-server"}}[$__rate_interval]))',
+                    "{{mcp_method_name}}",
+                ),
+            ),
+            no_value="nobody spoke MCP",
+        ),
+        Panel(
+            title="MCP messages that failed",
+            description="Per minute, by service and reason: `tool_error` is the tool's own answer, "
+            "a number is a JSON-RPC code, `cancelled` a caller who hung up.",
+            unit="short",
+            queries=(
+                Query(
+                    "sum by (service, error_type) "
+                    f'(rate({_OPERATION}_count{{error_type!=""}}[$__rate_interval])) * 60',
+                    "{{service}} {{error_type}}",
+                ),
+            ),
+            no_value="No message failed.",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Added by the gateway",
+            description="Half of the calls of each tool spent less than this at the gateway, and "
+            "at the server of the tool. The gap between the two is the gateway's own.",
+            unit="s",
+            queries=(
+                Query(
+                    "histogram_quantile(0.5, sum by (le, service, gen_ai_tool_name) "
+                    f'(rate({_OPERATION}_bucket{{gen_ai_tool_name=~"$tool",'
+                    'gen_ai_tool_name!=""}[$__rate_interval])))',
+                    "{{gen_ai_tool_name}} at {{service}}",
+                ),
+            ),
+            no_value="no tool was called over MCP",
         ),
         Panel(
             title="MCP requests by service",

@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Request
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
+from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import StackError, TooBusy
@@ -220,6 +221,24 @@ async def test_arguments_outside_the_schema_are_named(
     assert result.is_error
     assert needle in text_of(result)
     assert problem_in(result)["type"].endswith(":arguments-invalid")
+
+
+def timed(tool: str, error_type: str) -> float:
+    labels = {"mcp_method_name": "tools/call", "gen_ai_tool_name": tool, "error_type": error_type}
+    name = "mcp_server_operation_duration_seconds_count"
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_calls_are_timed_by_tool_and_by_how_they_ended(url: str, era: Any) -> None:
+    cases = (("run", ""), ("run", "tool_error"), ("", "-32602"))
+    before = [timed(*case) for case in cases]
+    async with Client(url, mode=era) as client:
+        await client.call_tool("run", {"code": "1"})
+        await client.call_tool("run", {"code": "raise"})
+        with pytest.raises(MCPError):
+            await client.call_tool("rum", {})
+    assert [timed(*case) for case in cases] == [each + 1 for each in before]
 
 
 @pytest.mark.parametrize("era", ERAS)

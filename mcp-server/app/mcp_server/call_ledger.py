@@ -19,6 +19,10 @@ EXECUTION_SECONDS = Histogram(
 )
 EXECUTIONS = Counter("mcp_tool_executions", "Tool calls by how they ended", ("tool_name", "status"))
 UPSTREAM_UP = Gauge("mcp_upstream_up", "1 while the upstream is connected", ("upstream",))
+# A loss between two scrapes leaves no trace in `mcp_upstream_up`.
+UPSTREAM_LOSSES = Counter(
+    "mcp_upstream_losses", "Connections to an upstream that were lost", ("upstream",)
+)
 UPSTREAM_TOOLS = Gauge("mcp_upstream_tools", "Tools that an upstream offers", ("upstream",))
 
 

@@ -12,7 +12,7 @@ from servicekit.errors import StackError
 from servicekit.logs import get_logger
 from servicekit.mcp_client import Change, RpcError
 
-from mcp_server.call_ledger import UPSTREAM_TOOLS, UPSTREAM_UP
+from mcp_server.call_ledger import UPSTREAM_LOSSES, UPSTREAM_TOOLS, UPSTREAM_UP
 from mcp_server.settings import UpstreamAddress
 from mcp_server.upstream import Caller, Connection, Connector, Inventory, UpstreamAway
 
@@ -79,6 +79,8 @@ class UpstreamLink:
         self._on_resource_updated = on_resource_updated
         self._longest_pause_seconds = longest_pause_seconds
         self._connection: Connection | None = None
+        # From the start and at 0: of a series that begins at 1 the first rise is not seen.
+        self._losses = UPSTREAM_LOSSES.labels(address.name)
         self._state: LinkState = "connecting"
         self._since = time.monotonic()
         self._last_error: str | None = None
@@ -248,6 +250,8 @@ class UpstreamLink:
     def _lost(self, reason: str) -> None:
         if self._state == "connected" or self._last_error is None:
             log.warning("upstream.lost", upstream=self.name, reason=reason)
+        if self._state == "connected":
+            self._losses.inc()
         self._last_error = reason
         self._enter("away")
         self._settled.set()

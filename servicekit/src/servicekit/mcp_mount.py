@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from servicekit.context import context_from_meta, current_context, use_context
 from servicekit.errors import ServiceUnavailable, StackError
+from servicekit.mcp_metrics import McpTiming
 from servicekit.problems import problem_of, problem_response
 
 # A handshake-era session costs about 62 KB; the bound keeps them under 32 MB.
@@ -111,7 +112,8 @@ class McpMount:
     Parameters
     ----------
     server
-        The SDK's server with its handlers; `carry_context` replaces its middleware.
+        The SDK's server with its handlers and `get_tool_input_schema`, which says what tools there
+        are; `carry_context` and the timing replace its middleware.
     max_sessions, session_idle_seconds
         Bounds on handshake-era sessions (2025-11-25 and older). The 2026-07-28 era has none.
 
@@ -142,7 +144,11 @@ class McpMount:
         )
         # First of all: what runs below it, logs and outbound calls included, sees the context.
         # The SDK's OpenTelemetry middleware is dropped: the stack carries its own traceparent.
-        server.middleware[:] = [carry_context]
+        server.middleware[:] = [carry_context, McpTiming(self._is_tool)]
+
+    def _is_tool(self, name: str) -> bool:
+        find = self.server.get_tool_input_schema
+        return find is not None and find(name) is not None
 
     @property
     def session_ids(self) -> frozenset[str]:
