@@ -17,8 +17,9 @@ from sandbox.adapters.runner import SocketRunner
 from sandbox.adapters.uv import Uv, UvOptions
 from sandbox.admission import Admission
 from sandbox.cells import CellRunner
-from sandbox.execution import Execution, TimeBounds
+from sandbox.execution import Execution
 from sandbox.isolation import Isolation
+from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages, Resolver
 from sandbox.packages.names import load_name_rules
 from sandbox.packages.tree import TreeLimits
@@ -95,12 +96,11 @@ def _wire(
         ),
         store.default_place,
     )
+    times = TimeBounds(settings.default_timeout_seconds, settings.max_timeout_seconds)
+    admission = Admission(slots=settings.slots, queue_limit=settings.queue_limit)
     return Wiring(
-        execution=Execution(
-            Admission(slots=settings.slots, queue_limit=settings.queue_limit),
-            live,
-            TimeBounds(settings.default_timeout_seconds, settings.max_timeout_seconds),
-        ),
+        execution=Execution(admission, live, times),
+        times=times,
         sessions=live,
         packages=Packages(
             rules=rules,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from servicekit.deadline import Deadline
-from servicekit.wire.execution import ExecutionError, ExecutionStatus
+from servicekit.wire.execution import ExecutionError, ExecutionStatus, ResourceLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class RunnerHello:
     preloaded: tuple[str, ...]
     slots: int
     slots_in_use: int
+    bounds: ResourceLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,17 @@ class CellSession(Protocol):
     def is_alive(self) -> bool:
         """Whether the runner still holds the other end."""
 
-    async def run(self, code: str, *, timeout_seconds: float) -> CellOutcome:
+    async def run(
+        self, code: str, *, timeout_seconds: float, limits: ResourceLimits
+    ) -> CellOutcome:
         """Run one cell to its end.
 
         A cancelled call kills the session with everything that runs in it.
+
+        Parameters
+        ----------
+        limits
+            What the run may use, where that is less than the session's own.
 
         Raises
         ------
@@ -82,7 +90,18 @@ class CellRunner(Protocol):
     async def hello(self) -> RunnerHello:
         """Ask the runner how it is."""
 
-    async def open(self, *, package_path: Path | None, deadline: Deadline) -> CellSession | None:
+    async def bounds(self, deadline: Deadline) -> ResourceLimits:
+        """Return the most that a session may ask for, every value given.
+
+        Raises
+        ------
+        RunnerDown
+            The runner was never heard of, and does not answer, also after some tries.
+        """
+
+    async def open(
+        self, *, package_path: Path | None, limits: ResourceLimits, deadline: Deadline
+    ) -> CellSession | None:
         """Open a session; None when the runner has no free slot.
 
         Raises

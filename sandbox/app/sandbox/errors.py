@@ -46,6 +46,13 @@ class TimeoutOutOfBounds(ArgumentsInvalid):
     title = "The time limit is out of bounds"
 
 
+class LimitOutOfBounds(ArgumentsInvalid):
+    """A resource that this service, or the session, does not grant; it is never clamped."""
+
+    type = "limit-out-of-bounds"
+    title = "A limit is out of bounds"
+
+
 class PackageRefused(StackError):
     """A package that the rules do not let in; `rule` names the rule."""
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, StackError
-from servicekit.wire.execution import ExecuteRequest, ExecuteResult
+from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
 
 from sandbox.admission import Admission
 from sandbox.cells import CellOutcome
-from sandbox.errors import RunnerDown, TimeoutOutOfBounds
+from sandbox.errors import RunnerDown
+from sandbox.limits import NO_LIMITS, TimeBounds, settle_run
 from sandbox.metrics import CELL_PEAK_MEMORY, EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
 from sandbox.sessions import EndReason, LiveSession, Sessions
 
@@ -28,29 +29,18 @@ _LEAST_RUN_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class TimeBounds:
-    """Limits of a cell's own time."""
+class Plan:
+    """What a request was granted: its time in seconds, and what it may use.
 
-    default_seconds: float
-    max_seconds: float
+    Attributes
+    ----------
+    session_limits, run_limits
+        For a fresh session of its own; for the run, in a live one.
+    """
 
-    def choose(self, wanted: float | None) -> float:
-        """Return the limit that a request gets.
-
-        Raises
-        ------
-        TimeoutOutOfBounds
-            It asked for more than the service grants.
-        """
-        if wanted is None:
-            return self.default_seconds
-        if not 0 < wanted <= self.max_seconds:
-            raise TimeoutOutOfBounds(
-                f"timeout_seconds must be over 0 and at most {self.max_seconds:g}; it was "
-                f"{wanted:g}. Leave it out for {self.default_seconds:g} seconds.",
-                maximum_seconds=self.max_seconds,
-            )
-        return wanted
+    seconds: float
+    session_limits: ResourceLimits
+    run_limits: ResourceLimits
 
 
 class Execution:
@@ -70,30 +60,40 @@ class Execution:
 
         Raises
         ------
-        TimeoutOutOfBounds, SessionUnknown, SessionEnded
+        TimeoutOutOfBounds, LimitOutOfBounds, SessionUnknown, SessionEnded
             The request asks for what is not there.
         TooBusy, DeadlineExceeded
             There was no place, or none in time.
         RunnerDown, SandboxOff
             The runner can't run it.
         """
-        limit = self._bounds.choose(request.timeout_seconds)
-        async with self._session(request.session_id, client, context.deadline) as session:
+        plan = await self._plan(request, context.deadline)
+        async with self._session(request.session_id, plan, client, context.deadline) as session:
             left = _time_to_run(context.deadline)
-            outcome = await self._run(session, request.code, min(limit, left))
+            seconds = min(plan.seconds, left)
+            outcome = await self._run(session, request.code, seconds, plan.run_limits)
         _count(outcome)
         result = _result(outcome, request.session_id)
-        is_late = result.status == "timeout" and left < limit
+        is_late = result.status == "timeout" and left < plan.seconds
         return result.model_copy(update={"deadline_exceeded": is_late})
+
+    async def _plan(self, request: ExecuteRequest, deadline: Deadline) -> Plan:
+        """Check all that can be checked before anything waits."""
+        if request.session_id is None:
+            seconds = self._bounds.choose(request.timeout_seconds)
+            return Plan(seconds, await self._sessions.check(request.limits, deadline), NO_LIMITS)
+        session = self._sessions.find(request.session_id)
+        seconds = self._bounds.choose(request.timeout_seconds, session.timeout_seconds)
+        return Plan(seconds, NO_LIMITS, settle_run(request.limits, session.limits))
 
     @asynccontextmanager
     async def _session(
-        self, session_id: str | None, client: str, deadline: Deadline
+        self, session_id: str | None, plan: Plan, client: str, deadline: Deadline
     ) -> AsyncIterator[LiveSession]:
         if session_id is None:
             async with (
                 self._admission.slot(client, deadline),
-                self._sessions.fresh(deadline) as session,
+                self._sessions.fresh(deadline, plan.session_limits) as session,
             ):
                 yield session
         else:
@@ -104,10 +104,12 @@ class Execution:
             ):
                 yield session
 
-    async def _run(self, session: LiveSession, code: str, limit: float) -> CellOutcome:
+    async def _run(
+        self, session: LiveSession, code: str, seconds: float, limits: ResourceLimits
+    ) -> CellOutcome:
         session.cells += 1
         try:
-            outcome = await session.cell.run(code, timeout_seconds=limit)
+            outcome = await session.cell.run(code, timeout_seconds=seconds, limits=limits)
         except RunnerDown:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)

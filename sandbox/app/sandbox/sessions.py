@@ -20,9 +20,11 @@ from time import monotonic
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy
 from servicekit.logs import get_logger
+from servicekit.wire.execution import ResourceLimits
 
 from sandbox.cells import CellRunner, CellSession
 from sandbox.errors import SessionEnded, SessionUnknown
+from sandbox.limits import NO_LIMITS, settle
 from sandbox.metrics import SESSIONS_ENDED, SESSIONS_LIVE
 
 log = get_logger()
@@ -69,16 +71,30 @@ class SessionView:
     session_id: str
     is_running: bool
     idle_seconds: float
+    ends_in_seconds: float
     age_seconds: float
     cells: int
+    waiting: int
+    timeout_seconds: float | None
+    limits: ResourceLimits
 
 
 @dataclass(eq=False)
 class LiveSession:
-    """One session and what the registry keeps of it."""
+    """One session and what the registry keeps of it.
+
+    Attributes
+    ----------
+    limits
+        What it was opened with, every value given; of a session for one run, what was asked for.
+    timeout_seconds
+        Time limit of its cells that name none; None for the service's own.
+    """
 
     session_id: str
     cell: CellSession
+    limits: ResourceLimits
+    timeout_seconds: float | None = None
     opened_at: float = field(default_factory=monotonic)
     used_at: float = field(default_factory=monotonic)
     cells: int = 0
@@ -127,14 +143,23 @@ class Sessions:
                 reason=reason.code,
             )
 
-    async def create(self, deadline: Deadline) -> LiveSession:
+    async def create(
+        self,
+        deadline: Deadline,
+        *,
+        limits: ResourceLimits | None = None,
+        timeout_seconds: float | None = None,
+    ) -> LiveSession:
         """Open a session that lives until it is deleted, idle for too long or needed for another.
 
         Raises
         ------
+        LimitOutOfBounds
+            It asks for more than the runner grants; nobody has made room for it then.
         TooBusy
             All sessions are in use.
         """
+        settled = settle(limits, await self._runner.bounds(deadline))
         while len(self._live) + self._opening >= self._limits.live:
             if not self.evict_idlest():
                 raise TooBusy(
@@ -144,17 +169,30 @@ class Sessions:
                 )
         self._opening += 1
         try:
-            session = await self._open(deadline)
+            session = await self._open(deadline, settled)
         finally:
             self._opening -= 1
+        session.timeout_seconds = timeout_seconds
         self._live[session.session_id] = session
         SESSIONS_LIVE.set(len(self._live))
         return session
 
+    async def check(self, limits: ResourceLimits | None, deadline: Deadline) -> ResourceLimits:
+        """Return what a session for one run is to be opened with.
+
+        Raises
+        ------
+        LimitOutOfBounds
+            More is asked for than the runner grants.
+        """
+        if limits is None:
+            return NO_LIMITS  # the runner's own, and no need to know them
+        return settle(limits, await self._runner.bounds(deadline))
+
     @asynccontextmanager
-    async def fresh(self, deadline: Deadline) -> AsyncIterator[LiveSession]:
+    async def fresh(self, deadline: Deadline, limits: ResourceLimits) -> AsyncIterator[LiveSession]:
         """Hold a session of one's own that ends with the `with` block."""
-        session = await self._open(deadline)
+        session = await self._open(deadline, limits)
         try:
             yield session
         finally:
@@ -236,15 +274,35 @@ class Sessions:
 
     def views(self) -> tuple[SessionView, ...]:
         """Describe the live sessions, the oldest first."""
-        return tuple(view_of(session) for session in self._live.values() if session.cell.is_alive)
+        live = (session for session in self._live.values() if session.cell.is_alive)
+        return tuple(self._view(session) for session in live)
 
-    async def _open(self, deadline: Deadline) -> LiveSession:
+    def view(self, session_id: str) -> SessionView:
+        """Describe one live session; raises as `find`."""
+        return self._view(self.find(session_id))
+
+    def _view(self, session: LiveSession) -> SessionView:
+        now = monotonic()
+        idle_seconds = 0.0 if session.is_busy else now - session.used_at
+        return SessionView(
+            session_id=session.session_id,
+            is_running=session.is_busy,
+            idle_seconds=idle_seconds,
+            ends_in_seconds=max(0.0, self._limits.idle_seconds - idle_seconds),
+            age_seconds=now - session.opened_at,
+            cells=session.cells,
+            waiting=session.waiting,
+            timeout_seconds=session.timeout_seconds,
+            limits=session.limits,
+        )
+
+    async def _open(self, deadline: Deadline, limits: ResourceLimits) -> LiveSession:
         package_set = self._default_package_set()
         name, path = package_set or (None, None)
         for attempt in count():
-            cell = await self._runner.open(package_path=path, deadline=deadline)
+            cell = await self._runner.open(package_path=path, limits=limits, deadline=deadline)
             if cell is not None:
-                return LiveSession(secrets.token_urlsafe(16), cell, package_set=name)
+                return LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
             # A slot that is being cleaned is free in a moment; only then does a session make room.
             is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
             if is_hopeless or deadline.is_expired:
@@ -274,15 +332,3 @@ class Sessions:
             ) from None
         finally:
             session.waiting -= 1
-
-
-def view_of(session: LiveSession) -> SessionView:
-    """Describe one session."""
-    now = monotonic()
-    return SessionView(
-        session_id=session.session_id,
-        is_running=session.is_busy,
-        idle_seconds=0.0 if session.is_busy else now - session.used_at,
-        age_seconds=now - session.opened_at,
-        cells=session.cells,
-    )

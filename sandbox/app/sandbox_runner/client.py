@@ -99,18 +99,18 @@ class RunnerSession:
     ) -> None:
         self.hang_up()
 
-    def run(self, code: str, timeout_seconds: float = 5.0) -> CellRun:
+    def run(self, code: str, timeout_seconds: float = 5.0, limits: Limits | None = None) -> CellRun:
         """Run a cell to its end."""
-        self.start(code, timeout_seconds)
+        self.start(code, timeout_seconds, limits)
         return self.finish()
 
-    def start(self, code: str, timeout_seconds: float = 5.0) -> None:
+    def start(self, code: str, timeout_seconds: float = 5.0, limits: Limits | None = None) -> None:
         """Send a cell and return at once."""
         self._count += 1
         for buffer in self._output.values():
             buffer.clear()
         self._connection.settimeout(timeout_seconds + 30.0)
-        self.send(Run(str(self._count), code, timeout_seconds))
+        self.send(Run(str(self._count), code, timeout_seconds, limits or Limits()))
 
     def finish(self) -> CellRun:
         """Wait for the end of the cell that was started."""

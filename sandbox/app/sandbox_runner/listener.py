@@ -8,19 +8,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sandbox_runner import control, kernel, log, zygote
 from sandbox_runner.control import ZygoteReady
 from sandbox_runner.house import House
+from sandbox_runner.limits import LimitRefused, settle
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import (
     PROTOCOL_VERSION,
     Hello,
     HelloEvent,
-    Limits,
     Open,
     ProtocolError,
     RefusalReason,
@@ -369,6 +369,7 @@ class Listener:
             is_safe=ready.is_safe,
             preloaded=ready.preloaded,
             slots=SlotUse(self._seats.size, self._seats.in_use),
+            bounds=self._settings.wire_bounds,
         )
 
     def _open(self, visitor: Visitor, request: Open) -> None:
@@ -381,8 +382,8 @@ class Listener:
             self._refuse(visitor, "unsafe", f"this machine cannot confine a session ({detail})")
             return
         try:
-            limits = _settle(request.limits, self._settings.bounds)
-        except ValueError as error:
+            limits = settle(request.limits, self._settings.bounds)
+        except LimitRefused as error:
             self._refuse(visitor, "bad-request", str(error))
             return
         # A session that has just been closed counts until its processes are gone: wait that long.
@@ -462,23 +463,6 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink(missing_ok=True)
             return
     raise RunnerFailed(f"Another sandbox runner listens on {path}.", 78)
-
-
-def _settle(asked: Limits, bounds: SessionLimits) -> SessionLimits:
-    """Return the limits of a session: what it asks for, within the bounds.
-
-    Raises
-    ------
-    ValueError
-        It asks for more than a bound.
-    """
-    wanted = {item.name: getattr(asked, item.name) for item in fields(asked)}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    for name, value in given.items():
-        bound = getattr(bounds, name)
-        if value > bound:
-            raise ValueError(f"{name} is {value}, over this runner's bound of {bound}")
-    return replace(bounds, **given)
 
 
 def _wait_for(pid: int) -> int | None:

@@ -36,8 +36,9 @@ class OutputMeter:
         """Whether a run wrote so much beyond the cap that it should end."""
         return self.dropped > _FLOOD_FACTOR * self._cap_bytes
 
-    def start(self) -> None:
+    def start(self, cap_bytes: int) -> None:
         """Count anew, for the next run."""
+        self._cap_bytes = cap_bytes
         self._kept = self.dropped = 0
 
     def read(self, most_bytes: int) -> bytes | None:

@@ -37,7 +37,7 @@ __all__ = [
     "encode_frame",
 ]
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 Status: TypeAlias = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
@@ -65,6 +65,8 @@ class Limits:
         Size of one file.
     disk_bytes
         Sum of the files in the session's folder.
+    disk_entries
+        Number of files and folders in the session's folder.
     """
 
     memory_bytes: int | None = None
@@ -72,6 +74,7 @@ class Limits:
     output_bytes: int | None = None
     file_bytes: int | None = None
     disk_bytes: int | None = None
+    disk_entries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run one cell."""
+    """Run one cell; of the limits it may lower those that are the warden's to keep."""
 
     id: str
     code: str
     timeout_seconds: float
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +161,27 @@ def parse_request(frame: Frame) -> Request:
 
 def _parse_open(message: dict[str, Any]) -> Open:
     only(message, "limits", "package_path")
+    package_path = optional_string(message, "package_path")
+    return Open(limits=_parse_limits(message), package_path=package_path)
+
+
+def _parse_limits(message: dict[str, Any]) -> Limits:
     raw = message.get("limits") or {}
     if not isinstance(raw, dict):
         raise ProtocolError("limits must be an object")
     only(raw, *(item.name for item in fields(Limits)))
-    limits = Limits(**{name: positive(raw, name) for name in raw})
-    return Open(limits=limits, package_path=optional_string(message, "package_path"))
+    return Limits(**{name: positive(raw, name) for name in raw})
 
 
 def _parse_run(message: dict[str, Any]) -> Run:
-    only(message, "id", "code", "timeout_seconds")
+    only(message, "id", "code", "timeout_seconds", "limits")
     timeout = message.get("timeout_seconds")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise ProtocolError("timeout_seconds must be a number")
     if not (math.isfinite(timeout) and timeout > 0):
         raise ProtocolError("timeout_seconds must be a positive number")
-    return Run(string(message, "id"), string(message, "code"), float(timeout))
+    limits = _parse_limits(message)
+    return Run(string(message, "id"), string(message, "code"), float(timeout), limits)
 
 
 # ---------------------------------------------------------------- events: runner → service
@@ -196,6 +205,19 @@ class SlotUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that a session may ask for; names and units as in `Limits`."""
+
+    memory_bytes: int
+    processes: int
+    output_bytes: int
+    file_bytes: int
+    disk_bytes: int
+    disk_entries: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class HelloEvent:
     """The runner's answer to `Hello`."""
 
@@ -205,6 +227,7 @@ class HelloEvent:
     is_safe: bool
     preloaded: tuple[str, ...]
     slots: SlotUse
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +329,7 @@ def _parse_hello(message: dict[str, Any]) -> HelloEvent:
         is_safe=message["is_safe"] is True,
         preloaded=tuple(str(name) for name in message["preloaded"]),
         slots=SlotUse(**message["slots"]),
+        bounds=Bounds(**message["bounds"]),
     )
 
 

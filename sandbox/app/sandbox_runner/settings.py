@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sandbox_runner.policy import SessionLimits
+from sandbox_runner.protocol import Bounds
 
 PREFIX: Final = "SANDBOX_RUNNER_"
 PACKAGES_VARIABLE: Final = "SANDBOX_PACKAGES_DIR"
@@ -84,6 +85,13 @@ class RunnerSettings:
         """The bounds of one session."""
         names = [item.name for item in fields(SessionLimits)]
         return SessionLimits(**{name: getattr(self, name) for name in names})
+
+    @property
+    def wire_bounds(self) -> Bounds:
+        """The bounds as a client is told them."""
+        names = [item.name for item in fields(Bounds) if item.name != "timeout_seconds"]
+        values = {name: getattr(self, name) for name in names}
+        return Bounds(**values, timeout_seconds=self.max_timeout_seconds)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as the zygote gets them."""

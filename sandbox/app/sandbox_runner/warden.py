@@ -13,6 +13,7 @@ from typing import Final
 
 from sandbox_runner import control, kernel, landlock, link, log, report, slot_usage, worker
 from sandbox_runner.control import Claim, Spawn, WardenReady
+from sandbox_runner.limits import LimitRefused, settle_run
 from sandbox_runner.output import OutputMeter
 from sandbox_runner.policy import SessionLimits, resource_limits
 from sandbox_runner.protocol import (
@@ -192,7 +193,7 @@ class Session:
     ) -> None:
         self._order = order
         self._config = config
-        self._limits = limits
+        self._limits = self._run_limits = limits
         self._tree = tree
         self._connection = connection
         self._line = line
@@ -257,9 +258,13 @@ class Session:
         if request.timeout_seconds > self._config.max_timeout_seconds:
             longest = self._config.max_timeout_seconds
             return self._refuse(f"timeout_seconds is over this runner's bound of {longest}")
+        try:
+            self._run_limits = settle_run(request.limits, self._limits)
+        except LimitRefused as error:
+            return self._refuse(str(error))
         started = time.monotonic()
-        self._stdout.start()
-        self._stderr.start()
+        self._stdout.start(self._run_limits.output_bytes)
+        self._stderr.start(self._run_limits.output_bytes)
         ending = self._perform("run", request.code, started + request.timeout_seconds)
         duration = time.monotonic() - started
         kill_seconds = None
@@ -394,10 +399,10 @@ class Session:
     def _over_limits(self) -> Ending | None:
         usage = self._tree.usage()
         self._peak_bytes = max(self._peak_bytes, usage.memory_bytes)
-        if usage.memory_bytes - self._tree.baseline_bytes > self._limits.memory_bytes:
+        if usage.memory_bytes - self._tree.baseline_bytes > self._run_limits.memory_bytes:
             return Ending("memory")
-        if usage.tasks > self._limits.processes:
-            text = f"more than {self._limits.processes} processes and threads at once"
+        if usage.tasks > self._run_limits.processes:
+            text = f"more than {self._run_limits.processes} processes and threads at once"
             return Ending("killed", explanation=CellError("ProcessLimit", text, ""))
         return None
 

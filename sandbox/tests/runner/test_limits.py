@@ -132,6 +132,43 @@ def test_limit_over_the_bound_is_refused(runner: RunnerProcess) -> None:
         RunnerSession(runner.socket, limits=Limits(memory_bytes=1 << 50))
 
 
+def test_run_may_lower_the_memory_of_its_session(session: RunnerSession) -> None:
+    hog = "x = []\nfor i in range(100): x.append(b'x' * (1 << 20))"
+    small = Limits(memory_bytes=32 << 20)
+    assert session.run(hog).done.status == "ok"
+    session.run("del x")
+    assert session.run(hog + "\nwhile True: pass", limits=small).done.status == "memory"
+
+
+def test_run_may_lower_output_and_processes_for_itself_alone(session: RunnerSession) -> None:
+    run = session.run("print('x' * 4999)", limits=Limits(output_bytes=1024))
+    assert (len(run.stdout), run.done.stdout_dropped) == (1024, 3976)
+    assert len(session.run("print('x' * 4999)").stdout) == 5000
+    threads = (
+        "import threading, time\n"
+        "for _ in range(5): threading.Thread(target=time.sleep, args=(.3,)).start()\ntime.sleep(.3)"
+    )
+    assert session.run(threads).done.status == "ok"
+    done = session.run(threads, limits=Limits(processes=3)).done
+    assert done.status == "killed"
+    assert done.error is not None
+    assert done.error.type == "ProcessLimit"
+
+
+@pytest.mark.parametrize("limits", [Limits(memory_bytes=1 << 50), Limits(disk_bytes=1 << 20)])
+def test_run_gets_no_more_than_its_session_has(session: RunnerSession, limits: Limits) -> None:
+    with pytest.raises(RefusedError, match="bad-request"):
+        session.run("1", limits=limits)
+
+
+def test_number_of_files_is_bounded(runner: RunnerProcess) -> None:
+    code = "for i in range(200): open(f'f{i}', 'w').close()\nimport time\ntime.sleep(0.6)"
+    with RunnerSession(runner.socket, limits=Limits(disk_entries=50)) as session:
+        done = session.run(code).done
+    assert done.error is not None
+    assert done.error.type in {"OSError", "DiskLimit"}
+
+
 def test_time_over_the_bound_is_refused(session: RunnerSession) -> None:
     with pytest.raises(RefusedError, match="bad-request: timeout_seconds"):
         session.run("1", 1e6)

@@ -10,6 +10,7 @@ from servicekit.deadline import Deadline
 
 from sandbox.cells import CellRunner
 from sandbox.errors import RunnerDown
+from sandbox.limits import NO_LIMITS
 from sandbox.packages.install import Interpreter
 
 _TIMEOUT_SECONDS: Final = 20.0
@@ -40,7 +41,7 @@ class CellInventory:
         return self._known
 
     async def _ask(self, deadline: Deadline) -> Interpreter:
-        session = await self._runner.open(package_path=None, deadline=deadline)
+        session = await self._runner.open(package_path=None, limits=NO_LIMITS, deadline=deadline)
         if session is None:
             raise RunnerDown(
                 "The sandbox has no free place to look at its interpreter; try again in a moment.",
@@ -48,7 +49,7 @@ class CellInventory:
             )
         try:
             seconds = min(_TIMEOUT_SECONDS, max(0.1, deadline.remaining()))
-            outcome = await session.run(_CODE, timeout_seconds=seconds)
+            outcome = await session.run(_CODE, timeout_seconds=seconds, limits=NO_LIMITS)
         finally:
             session.close()
         if outcome.status != "ok":

@@ -14,7 +14,7 @@ from sandbox_runner import protocol
 from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, PayloadTooLarge
-from servicekit.wire.execution import ExecutionError
+from servicekit.wire.execution import ExecutionError, ResourceLimits
 
 from sandbox.cells import CellOutcome, CellSession, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
@@ -104,10 +104,12 @@ class RunnerSession:
         """Whether the runner still holds the other end."""
         return self._connection.is_open
 
-    async def run(self, code: str, *, timeout_seconds: float) -> CellOutcome:
+    async def run(
+        self, code: str, *, timeout_seconds: float, limits: ResourceLimits
+    ) -> CellOutcome:
         """Run one cell to its end; a cancelled call kills the session."""
         self._runs += 1
-        order = protocol.Run(str(self._runs), code, timeout_seconds)
+        order = protocol.Run(str(self._runs), code, timeout_seconds, _limits(limits))
         _check_size(order)
         is_whole = False
         try:
@@ -176,6 +178,7 @@ class SocketRunner:
     def __init__(self, socket: Path, *, connect_seconds: float) -> None:
         self._socket = socket
         self._connect_seconds = connect_seconds
+        self._bounds: ResourceLimits | None = None
 
     async def hello(self) -> RunnerHello:
         """Ask the runner how it is; one try."""
@@ -196,15 +199,35 @@ class SocketRunner:
                 f"The runner speaks protocol {event.protocol}, this service "
                 f"{protocol.PROTOCOL_VERSION}; start both from the same release."
             )
-        return _hello(event)
+        hello = _hello(event)
+        self._bounds = hello.bounds
+        return hello
 
-    async def open(self, *, package_path: Path | None, deadline: Deadline) -> CellSession | None:
+    async def bounds(self, deadline: Deadline) -> ResourceLimits:
+        """Return the runner's bounds, as it last said them; it is asked with every health check."""
+        tries_until = deadline.within(self._connect_seconds)
+        attempt = 0
+        while self._bounds is None:
+            try:
+                await self.hello()
+            except RunnerDown:
+                if tries_until.is_expired:
+                    raise
+                await _pause(attempt, tries_until)
+                attempt += 1
+        return self._bounds
+
+    async def open(
+        self, *, package_path: Path | None, limits: ResourceLimits, deadline: Deadline
+    ) -> CellSession | None:
         """Open a session; None when the runner has no free slot."""
+        path = None if package_path is None else str(package_path)
+        order = protocol.Open(_limits(limits), path)
         tries_until = deadline.within(self._connect_seconds)
         attempt = 0
         while True:
             try:
-                return await self._open_once(package_path, deadline.within(_OPEN_SECONDS))
+                return await self._open_once(order, deadline.within(_OPEN_SECONDS))
             except (OSError, TimeoutError, protocol.ProtocolError) as error:
                 # Nothing ran yet, so trying again is harmless.
                 if attempt == 0 and deadline.is_expired and isinstance(error, TimeoutError):
@@ -214,14 +237,10 @@ class SocketRunner:
                     ) from error
                 if tries_until.is_expired:
                     raise self._down() from error
-            pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
-            await asyncio.sleep(min(pause, tries_until.remaining()))
+            await _pause(attempt, tries_until)
             attempt += 1
 
-    async def _open_once(
-        self, package_path: Path | None, deadline: Deadline
-    ) -> RunnerSession | None:
-        order = protocol.Open(package_path=None if package_path is None else str(package_path))
+    async def _open_once(self, order: protocol.Open, deadline: Deadline) -> RunnerSession | None:
         connection: _Connection | None = None
         is_opened = False
         try:
@@ -258,6 +277,11 @@ class SocketRunner:
         )
 
 
+async def _pause(attempt: int, tries_until: Deadline) -> None:
+    pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
+    await asyncio.sleep(min(pause, tries_until.remaining()))
+
+
 def _check_size(order: protocol.Run) -> None:
     # The frame's JSON escapes what is not ASCII: six bytes for a character, at most twelve.
     if len(order.code) * 12 < protocol.MAX_REQUEST_BYTES - 1024:
@@ -280,6 +304,25 @@ def _hello(event: protocol.HelloEvent) -> RunnerHello:
         preloaded=event.preloaded,
         slots=event.slots.size,
         slots_in_use=event.slots.in_use,
+        bounds=ResourceLimits(
+            memory_bytes=event.bounds.memory_bytes,
+            processes=event.bounds.processes,
+            output_bytes=event.bounds.output_bytes,
+            file_bytes=event.bounds.file_bytes,
+            disk_bytes=event.bounds.disk_bytes,
+            files=event.bounds.disk_entries,
+        ),
+    )
+
+
+def _limits(limits: ResourceLimits) -> protocol.Limits:
+    return protocol.Limits(
+        memory_bytes=limits.memory_bytes,
+        processes=limits.processes,
+        output_bytes=limits.output_bytes,
+        file_bytes=limits.file_bytes,
+        disk_bytes=limits.disk_bytes,
+        disk_entries=limits.files,
     )
 
 

@@ -7,13 +7,15 @@ from pydantic import Field
 from servicekit.context import current_context
 from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireReply
-from servicekit.wire.execution import SessionCreated
+from servicekit.wire.execution import ResourceLimits, SessionCreated, SessionRequest
 
+from sandbox.limits import TimeBounds
 from sandbox.routes.wiring import wiring_of
-from sandbox.sessions import EndReason, SessionView, view_of
+from sandbox.sessions import EndReason, SessionView
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
+_USUAL = SessionRequest()
 SessionName = Annotated[str, Path(min_length=1, max_length=64)]
 
 
@@ -23,8 +25,12 @@ class SessionDescription(WireReply):
     session_id: str
     is_running: bool = Field(description="whether a cell runs in it at present")
     idle_seconds: float = Field(description="seconds since its last cell ended; 0 while one runs")
+    ends_in_seconds: float = Field(description="seconds after which it is ended, if it stays idle")
     age_seconds: float
     cells: int = Field(description="cells that were run in it so far")
+    waiting: int = Field(description="calls that wait for it")
+    timeout_seconds: float = Field(description="time limit of its cells that name none")
+    limits: ResourceLimits
 
 
 class SessionList(WireReply):
@@ -33,22 +39,34 @@ class SessionList(WireReply):
     sessions: tuple[SessionDescription, ...]
 
 
-def _describe(view: SessionView) -> SessionDescription:
+def _describe(view: SessionView, times: TimeBounds) -> SessionDescription:
     return SessionDescription(
         session_id=view.session_id,
         is_running=view.is_running,
         idle_seconds=round(view.idle_seconds, 3),
+        ends_in_seconds=round(view.ends_in_seconds, 3),
         age_seconds=round(view.age_seconds, 3),
         cells=view.cells,
+        waiting=view.waiting,
+        timeout_seconds=view.timeout_seconds or times.default_seconds,
+        limits=view.limits,
     )
 
 
 @router.post(
     "", operation_id="sandbox_create_session", tags=["tool"], status_code=status.HTTP_201_CREATED
 )
-async def create_session(request: Request, response: Response) -> SessionCreated:
+async def create_session(
+    request: Request, response: Response, wanted: SessionRequest | None = None
+) -> SessionCreated:
     """Create a session: variables, imports and files last from cell to cell until it ends."""
-    creation = wiring_of(request).sessions.create(current_context().deadline)
+    wiring = wiring_of(request)
+    order = wanted or _USUAL
+    if order.timeout_seconds is not None:
+        wiring.times.choose(order.timeout_seconds)
+    creation = wiring.sessions.create(
+        current_context().deadline, limits=order.limits, timeout_seconds=order.timeout_seconds
+    )
     session = await until_hangup(request, creation)
     response.headers["location"] = f"/sessions/{session.session_id}"
     return SessionCreated(session_id=session.session_id)
@@ -57,14 +75,16 @@ async def create_session(request: Request, response: Response) -> SessionCreated
 @router.get("", operation_id="sandbox_list_sessions", tags=["tool"])
 async def list_sessions(request: Request) -> SessionList:
     """List the live sessions."""
-    views = wiring_of(request).sessions.views()
-    return SessionList(sessions=tuple(_describe(view) for view in views))
+    wiring = wiring_of(request)
+    views = wiring.sessions.views()
+    return SessionList(sessions=tuple(_describe(view, wiring.times) for view in views))
 
 
 @router.get("/{session_id}", operation_id="sandbox_get_session", tags=["tool"])
 async def get_session(session_id: SessionName, request: Request) -> SessionDescription:
     """Describe a live session; 410 says why one has ended."""
-    return _describe(view_of(wiring_of(request).sessions.find(session_id)))
+    wiring = wiring_of(request)
+    return _describe(wiring.sessions.view(session_id), wiring.times)
 
 
 @router.delete(

@@ -7,6 +7,7 @@ from servicekit.context import RequestContext, current_context
 
 from sandbox.execution import Execution
 from sandbox.isolation import Isolation
+from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
 from sandbox.sessions import Sessions
 
@@ -16,6 +17,7 @@ class Wiring:
     """The decisions of this service, ready for use."""
 
     execution: Execution
+    times: TimeBounds
     sessions: Sessions
     packages: Packages
     isolation: Isolation

@@ -14,10 +14,24 @@ from sandbox_runner.protocol import CellError, Done, Frame, FrameDecoder, FrameK
 INVENTORY = {"python": "3.11.7", "packages": [["numpy", "2.3.4"], ["not a version", "?"]]}
 
 
+MIB = 1 << 20
+BOUNDS = protocol.Bounds(
+    memory_bytes=512 * MIB,
+    processes=64,
+    output_bytes=MIB,
+    file_bytes=64 * MIB,
+    disk_bytes=128 * MIB,
+    disk_entries=10_000,
+    timeout_seconds=600.0,
+)
+
+
 @dataclass
 class FakeSession:
     number: int
     package_path: str | None
+    limits: protocol.Limits = field(default_factory=protocol.Limits)
+    runs: list[protocol.Run] = field(default_factory=list)
     variables: dict[str, object] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     is_open: bool = True
@@ -126,7 +140,7 @@ class FakeRunner:
         if isinstance(request, protocol.Hello):
             await peer.send(
                 protocol.HelloEvent(
-                    protocol=1,
+                    protocol=protocol.PROTOCOL_VERSION,
                     python="3.11.7",
                     protections=(
                         protocol.Protection(
@@ -136,6 +150,7 @@ class FakeRunner:
                     is_safe=self.is_safe,
                     preloaded=(),
                     slots=protocol.SlotUse(self.slots, self.open_sessions),
+                    bounds=BOUNDS,
                 )
             )
         elif isinstance(request, protocol.Open):
@@ -147,7 +162,7 @@ class FakeRunner:
         elif self.open_sessions >= self.slots:
             await peer.send(protocol.Refused("full", "all slots are taken"))
         else:
-            session = FakeSession(len(self.sessions), request.package_path)
+            session = FakeSession(len(self.sessions), request.package_path, request.limits)
             self.sessions.append(session)
             try:
                 await peer.send(protocol.Opened(f"fake-{session.number}"))
@@ -168,6 +183,7 @@ class FakeRunner:
 
     async def _run(self, peer: "_Peer", session: FakeSession, request: protocol.Run) -> None:
         session.codes.append(request.code)
+        session.runs.append(request)
         self.started.append(request.code)
         if request.code in self.held:
             await peer.unless_hangup(self.release.wait())

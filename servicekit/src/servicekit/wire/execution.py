@@ -17,13 +17,68 @@ PackageName = Annotated[str, Field(min_length=1, max_length=214, examples=["six"
 SessionId = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+# Less than these is no limit but a broken session: a slot's file system has a least size, and an
+# interpreter a least memory.
+_LEAST_MEMORY_BYTES = 16 << 20
+_LEAST_FILE_BYTES = 4096
+_LEAST_DISK_BYTES = 64 << 10
+_LEAST_FILES = 16
+_KIBIBYTE = 1024
+
+
+class ResourceLimits(WireModel):
+    """What a run or a session may use. What is left out stays at the service's bound."""
+
+    memory_bytes: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=_LEAST_MEMORY_BYTES,
+            description="memory of all its processes together, beyond the interpreter's own",
+        ),
+    ] = None
+    processes: Annotated[
+        int | None,
+        Field(strict=True, ge=1, description="processes and threads together"),
+    ] = None
+    output_bytes: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=_KIBIBYTE,
+            description="kept of stdout, and of stderr, for each run; 16 times as much ends it",
+        ),
+    ] = None
+    file_bytes: Annotated[
+        int | None, Field(strict=True, ge=_LEAST_FILE_BYTES, description="size of one file")
+    ] = None
+    disk_bytes: Annotated[
+        int | None,
+        Field(strict=True, ge=_LEAST_DISK_BYTES, description="all files of the session together"),
+    ] = None
+    files: Annotated[
+        int | None,
+        Field(strict=True, ge=_LEAST_FILES, description="number of files and folders"),
+    ] = None
+
+
+TimeLimit = Annotated[float | None, Field(strict=True, gt=0)]
+
+
 class ExecuteRequest(WireModel):
     """One cell to run."""
 
     code: Annotated[str, Field(max_length=MAX_CODE_CHARACTERS, description="Python source")]
     timeout_seconds: Annotated[
-        float | None,
-        Field(gt=0, description="wall-clock limit in seconds; the service's own bound caps it"),
+        TimeLimit,
+        Field(description="wall-clock limit in seconds; over the service's bound it is refused"),
+    ] = None
+    limits: Annotated[
+        ResourceLimits | None,
+        Field(
+            description="lower limits for this run; in a live session only memory, processes and "
+            "output, for its files are limited when it is created"
+        ),
     ] = None
     session_id: Annotated[
         SessionId | None,
@@ -60,6 +115,15 @@ class ExecuteResult(WireReply):
             description="a timeout for which the request's deadline came before the cell's limit"
         ),
     ] = False
+
+
+class SessionRequest(WireModel):
+    """A session to create; an empty body asks for the usual one."""
+
+    timeout_seconds: Annotated[
+        TimeLimit, Field(description="time limit in seconds of its cells that name none")
+    ] = None
+    limits: ResourceLimits | None = None
 
 
 class SessionCreated(WireReply):
