@@ -1,0 +1,88 @@
+"""The models of the tests with a real Ollama: each name says what it does."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from stack_support.scripted_gguf import END, Script, write_gguf
+
+ASKED: Final = "<|asked|>"
+TOLD: Final = "<|told|>"
+
+# The tag before the JSON tells Ollama's parser what a call looks like.
+_TOOLS_BLOCK: Final = (
+    "{{ if .Tools }}<|tools|>{{ range .Tools }}{{ json . }}\n{{ end }}<|end|>\n{{ end }}"
+)
+_CALLS_BLOCK: Final = (
+    "{{ if .ToolCalls }}{{ range .ToolCalls }}<tool_call>\n"
+    '{"name": "{{ .Function.Name }}", "arguments": {{ json .Function.Arguments }}}\n'
+    "</tool_call>\n{{ end }}{{ end }}"
+)
+_TEMPLATE: Final = (
+    "{TOOLS}{{ range $place, $message := .Messages }}"
+    "<|begin|>{{ .Role }}\n{{ .Content }}{CALLS}<|end|>\n"
+    "{{ if eq (len (slice $.Messages $place)) 1 }}"
+    '{{ if eq .Role "tool" }}<|told|>{{ else }}<|asked|>{{ end }}'
+    "{{ end }}{{ end }}"
+)
+
+
+def called(name: str, **arguments: object) -> str:
+    """Return a tool call as these models write it."""
+    document = json.dumps({"name": name, "arguments": arguments})
+    return f"<tool_call>\n{document}\n</tool_call>"
+
+
+@dataclass(frozen=True)
+class ScriptedModel:
+    """A model: what it says when asked, and what when it was told a tool's result."""
+
+    asked: Script
+    told: Script = field(default_factory=lambda: Script("The tool has answered."))
+    has_tools: bool = True
+    window: int | None = None
+
+
+CODE: Final = "print(6 * 7)"
+MODELS: Final = {
+    "words": ScriptedModel(Script("Hello! I am a scripted model.")),
+    "caller": ScriptedModel(Script(called("execute_code", code=CODE)), Script("It is 42.")),
+    "two-calls": ScriptedModel(
+        Script(
+            called("execute_code", code=CODE)
+            + "\n"
+            + called("get_timezone_time", timezone="Asia/Tokyo")
+        ),
+        Script("Both tools have answered."),
+    ),
+    "empty": ScriptedModel(Script("")),
+    "unknown-tool": ScriptedModel(Script(called("no_such_tool", x=1))),
+    "broken-call": ScriptedModel(Script('<tool_call>\n{"name": "execute_code", "argum')),
+    "endless": ScriptedModel(Script("and so on, ", is_endless=True)),
+    "no-tools": ScriptedModel(Script("I can only talk."), has_tools=False),
+    "small-window": ScriptedModel(Script("Fine."), window=1024),
+}
+
+
+def modelfile(model: ScriptedModel, gguf: str) -> str:
+    """Return the Modelfile of a model whose weights lie at `gguf`."""
+    tools = _TOOLS_BLOCK if model.has_tools else ""
+    calls = _CALLS_BLOCK if model.has_tools else ""
+    template = _TEMPLATE.replace("{TOOLS}", tools).replace("{CALLS}", calls)
+    window = f"PARAMETER num_ctx {model.window}\n" if model.window else ""
+    return (
+        f'FROM {gguf}\nTEMPLATE """{template}"""\nPARAMETER stop {END}\n'
+        # Two threads on a busy machine of two processors take seconds instead of tenths.
+        f"PARAMETER num_thread 1\nPARAMETER temperature 0\n{window}"
+    )
+
+
+def write_models(folder: Path, *names: str) -> None:
+    """Write NAME.gguf and NAME.Modelfile of these models; `ollama create` runs in the folder."""
+    for name in names or tuple(MODELS):
+        model = MODELS[name]
+        write_gguf(folder / f"{name}.gguf", {ASKED: model.asked, TOLD: model.told})
+        (folder / f"{name}.Modelfile").write_text(
+            modelfile(model, f"./{name}.gguf"), encoding="utf-8"
+        )
