@@ -23,6 +23,8 @@ from sandbox_runner.protocol import (
     PackagesApplied,
     Refused,
     Request,
+    Reset,
+    ResetDone,
     Run,
     encode_request,
     parse_event,
@@ -134,6 +136,15 @@ class RunnerSession:
         if isinstance(event, Refused):
             raise RefusedError(event)
         if not isinstance(event, PackagesApplied):
+            raise TypeError(event)
+
+    def reset(self) -> None:
+        """Get a fresh interpreter."""
+        self.send(Reset())
+        event = self.next_event()
+        if isinstance(event, Refused):
+            raise RefusedError(event)
+        if not isinstance(event, ResetDone):
             raise TypeError(event)
 
     def cancel(self) -> None:

@@ -12,7 +12,13 @@ _MAX_READS: Final = 64
 
 
 class OutputMeter:
-    """One pipe from a worker: up to a cap it is passed on for each run, the rest is counted."""
+    """One pipe from a worker: up to a cap it is passed on for each run, the rest is counted.
+
+    Attributes
+    ----------
+    is_open
+        Whether it has a writer yet, so that it is worth waiting for.
+    """
 
     def __init__(self, descriptor: int, kind: FrameKind, cap_bytes: int) -> None:
         self.descriptor = descriptor
@@ -20,6 +26,7 @@ class OutputMeter:
         self._cap_bytes = cap_bytes
         self._kept = 0
         self.dropped = 0
+        self.is_open = True
 
     @classmethod
     def of_stdout(cls, descriptor: int, cap_bytes: int) -> "OutputMeter":

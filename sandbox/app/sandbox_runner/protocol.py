@@ -106,6 +106,14 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """End the run in progress, if there is one, and give the session a fresh interpreter.
+
+    Files, limits and package set stay.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Packages:
     """Make the package set in a folder importable, in place of the one before."""
 
@@ -117,17 +125,23 @@ class Close:
     """End the session."""
 
 
-Request: TypeAlias = Hello | Open | Run | Cancel | Packages | Close
+Request: TypeAlias = Hello | Open | Run | Cancel | Reset | Packages | Close
 
 _OP_NAMES: Final[Mapping[type[Request], str]] = {
     Hello: "hello",
     Open: "open",
     Run: "run",
     Cancel: "cancel",
+    Reset: "reset",
     Packages: "packages",
     Close: "close",
 }
-_BARE: Final[Mapping[str, Request]] = {"hello": Hello(), "cancel": Cancel(), "close": Close()}
+_BARE: Final[Mapping[str, Request]] = {
+    "hello": Hello(),
+    "cancel": Cancel(),
+    "reset": Reset(),
+    "close": Close(),
+}
 
 
 def encode_request(request: Request) -> bytes:
@@ -251,6 +265,11 @@ class PackagesApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetDone:
+    """The session has a fresh interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
 class CellError:
     """The exception that ended a cell: text from untrusted code, capped."""
 
@@ -277,13 +296,14 @@ class Done:
     session_ended: bool = False
 
 
-Event: TypeAlias = HelloEvent | Opened | Refused | PackagesApplied | Done
+Event: TypeAlias = HelloEvent | Opened | Refused | PackagesApplied | ResetDone | Done
 
 _EVENT_NAMES: Final[Mapping[type[Event], str]] = {
     HelloEvent: "hello",
     Opened: "opened",
     Refused: "refused",
     PackagesApplied: "packages",
+    ResetDone: "reset",
     Done: "done",
 }
 
@@ -314,6 +334,8 @@ def parse_event(frame: Frame) -> Event:
                 return _parse_refused(message)
             case "packages":
                 return PackagesApplied()
+            case "reset":
+                return ResetDone()
             case "done":
                 return _parse_done(message)
     except (KeyError, TypeError) as error:

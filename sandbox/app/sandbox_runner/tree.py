@@ -64,6 +64,10 @@ class ProcessTree:
         self._resident_bytes = _number(_read(self._status), b"VmRSS") << 10
         self._mark_bytes = 0
 
+    def close(self) -> None:
+        """Let go of the descriptor; the tree must have been killed."""
+        os.close(self._status)
+
     def freeze(self) -> None:
         """Stop every thread of the session."""
         self._signal(signal.SIGSTOP)

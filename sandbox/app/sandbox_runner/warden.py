@@ -1,8 +1,6 @@
 """The warden: the trusted half of a session. It owns time, killing, counting and the reports."""
-# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import os
-import resource
 import select
 import socket
 import time
@@ -11,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_runner import control, kernel, landlock, link, log, report, slot_usage, worker
+from sandbox_runner import control, kernel, landlock, link, log, report, slot_usage
 from sandbox_runner.control import Claim, Spawn, WardenReady
+from sandbox_runner.held_worker import HeldWorker, tasks_of_user
 from sandbox_runner.limits import LimitRefused, settle_run
 from sandbox_runner.output import OutputMeter
-from sandbox_runner.policy import SessionLimits, resource_limits
+from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import (
     MAX_REQUEST_BYTES,
     Cancel,
@@ -29,15 +28,15 @@ from sandbox_runner.protocol import (
     ProtocolError,
     Refused,
     Request,
+    Reset,
+    ResetDone,
     Run,
     Status,
     encode_event,
     parse_request,
 )
-from sandbox_runner.tree import ProcessTree
 from sandbox_runner.worker import Confinement
 
-_SETUP_SECONDS: Final = 20.0
 _PACKAGES_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 0.025
@@ -64,24 +63,26 @@ class WardenConfig:
     max_timeout_seconds: float
     shared_tasks: int
 
+    @property
+    def is_scoped(self) -> bool:
+        """Whether the kernel can keep a warden's signals inside its session."""
+        return self.landlock_abi >= landlock.ABI_SCOPES
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a task is over: a whole report has come, or something ended it."""
+    """Why a task is over: a whole report has come, or something ended it.
+
+    Attributes
+    ----------
+    is_reset
+        Whether a fresh worker is to come, so that the session lives on.
+    """
 
     status: Status
     report: bytes | None = None
     explanation: CellError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHalf:
-    """The warden's ends of what leads to the worker."""
-
-    pid: int
-    channel: socket.socket
-    stdout: int
-    stderr: int
+    is_reset: bool = False
 
 
 @dataclass(slots=True)
@@ -117,65 +118,57 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
     """
     os.setsid()
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    is_scoped = config.landlock_abi >= landlock.ABI_SCOPES
-    if is_scoped:
+    if config.is_scoped:
         landlock.restrict_self(landlock.create_signal_scope())
-    half = _fork_worker(confinement)
-    tree = ProcessTree(half.pid, is_scoped=is_scoped, is_single=not config.allow_subprocesses)
+    fork = WorkerFork(confinement, config)
+    held = fork.begin()
+    session: Session | None = None
     try:
-        _await_worker(half.channel)
-        user_tasks = _tasks_of_user(os.getuid()) + config.shared_tasks
-        _limit(tree, config.bounds, user_tasks)
-        tree.freeze()
+        fork.finish(held, config.bounds)
         control.send(line, WardenReady(os.getpid()))
         message, descriptors = control.receive(line)
         claim = Claim.from_json(message)
         connection = socket.socket(fileno=descriptors[0])
         if claim.limits != config.bounds:
-            _limit(tree, claim.limits, user_tasks)
-        session = Session(order, config, claim.limits, tree, half, connection, line)
+            held.limit(claim.limits, fork.user_tasks)
+        session = Session(order, fork, claim.limits, held, connection, line)
         session.serve(claim.package_path)
     except (EOFError, PeerGone):
         return  # nobody wants the session any more: the usual end
     except OSError as error:
         log.event("session.lost", level="error", session=order.session, reason=repr(error))
     finally:
-        tree.kill()
+        (session.worker if session else held).tree.kill()
 
 
-def _fork_worker(confinement: Confinement) -> WorkerHalf:
-    channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
-    stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
-    warden_pid = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        worker.main(worker_end, worker_stdout, worker_stderr, confinement, warden_pid)
-    worker_end.close()
-    os.close(worker_stdout)
-    os.close(worker_stderr)
-    os.set_blocking(stdout, False)
-    os.set_blocking(stderr, False)
-    return WorkerHalf(pid, channel, stdout, stderr)
+class WorkerFork:
+    """Makes the workers of one session: the first one, and one more for each reset."""
 
+    def __init__(self, confinement: Confinement, config: WardenConfig) -> None:
+        self.config = config
+        self.user_tasks = 0
+        self._confinement = confinement
 
-def _await_worker(channel: socket.socket) -> None:
-    channel.settimeout(_SETUP_SECONDS)
-    if channel.recv(link.MESSAGE_BYTES) != worker.READY:
-        raise EOFError("the worker could not be set up")
-    channel.setblocking(False)
+    def begin(self) -> HeldWorker:
+        """Fork a worker and return at once."""
+        config = self.config
+        return HeldWorker.fork(
+            self._confinement, is_scoped=config.is_scoped, is_single=not config.allow_subprocesses
+        )
 
+    def finish(self, held: HeldWorker, limits: SessionLimits) -> None:
+        """Wait until a worker is confined; limit and freeze it.
 
-def _limit(tree: ProcessTree, limits: SessionLimits, user_tasks: int) -> None:
-    """Set the limits that the kernel keeps for the worker; they can only be lowered."""
-    values = resource_limits(
-        limits, address_space_bytes=tree.address_space_bytes, user_processes=user_tasks
-    )
-    for name, value in values.items():
-        kind = getattr(resource, name)
-        _, hard = resource.prlimit(tree.root, kind)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.prlimit(tree.root, kind, (bound, bound))
+        Raises
+        ------
+        EOFError, OSError
+            It could not be set up.
+        """
+        held.await_ready()
+        if not self.user_tasks:
+            self.user_tasks = tasks_of_user(os.getuid()) + self.config.shared_tasks
+        held.limit(limits, self.user_tasks)
+        held.tree.freeze()
 
 
 class Session:
@@ -184,34 +177,40 @@ class Session:
     def __init__(  # noqa: PLR0917  # the one caller stands right above
         self,
         order: Spawn,
-        config: WardenConfig,
+        fork: WorkerFork,
         limits: SessionLimits,
-        tree: ProcessTree,
-        half: WorkerHalf,
+        held: HeldWorker,
         connection: socket.socket,
         line: socket.socket,
     ) -> None:
         self._order = order
-        self._config = config
+        self._fork = fork
+        self._config = fork.config
         self._limits = self._run_limits = limits
-        self._tree = tree
         self._connection = connection
         self._line = line
-        self._channel = half.channel
-        self._stdout = OutputMeter.of_stdout(half.stdout, limits.output_bytes)
-        self._stderr = OutputMeter.of_stderr(half.stderr, limits.output_bytes)
         self._slot = os.open(order.slot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._pidfd = os.pidfd_open(tree.root)
         self._decoder = FrameDecoder(max_json_bytes=MAX_REQUEST_BYTES)
         self._requests: deque[Request] = deque()
         self._outbox = bytearray()
         self._peak_bytes = 0
+        self._is_running = False
+        self._package_path: str | None = None
         self._poll = select.poll()
         connection.setblocking(False)
         self._poll.register(line, select.POLLIN)
         self._poll.register(connection, select.POLLIN)
-        for descriptor in (half.stdout, half.stderr):
-            self._poll.register(descriptor, select.POLLIN)
+        self._hold(held)
+
+    def _hold(self, held: HeldWorker) -> None:
+        self.worker = held
+        self._tree = held.tree
+        self._channel = held.channel
+        self._pidfd = held.pidfd
+        self._stdout = OutputMeter.of_stdout(held.stdout, self._limits.output_bytes)
+        self._stderr = OutputMeter.of_stderr(held.stderr, self._limits.output_bytes)
+        for meter in (self._stdout, self._stderr):
+            self._poll.register(meter.descriptor, select.POLLIN)
 
     # ------------------------------------------------------------ conversation
 
@@ -220,25 +219,29 @@ class Session:
         if package_path is not None and not self._use_packages(package_path):
             return
         self._say(Opened(session=self._order.session))
-        while True:
-            match self._next_request():
-                case Run() as request:
-                    is_alive = self._run(request)
-                case Packages(path=path):
-                    is_alive = self._use_packages(path)
-                    if is_alive:
-                        self._say(PackagesApplied())
-                case Cancel():
-                    continue  # the run was over before the request came
-                case Close() | None:
-                    return
-                case other:
-                    is_alive = self._refuse(f"{type(other).__name__} has no place in a session")
-            if not is_alive:
-                self._flush(_FLUSH_SECONDS)
-                return
+        while self._serve(self._next_request()):
+            continue
+        self._flush(_FLUSH_SECONDS)
 
-    def _next_request(self) -> Request | None:
+    def _serve(self, request: Request) -> bool:
+        """Answer one request; say whether the session lives on."""
+        match request:
+            case Run():
+                return self._run(request)
+            case Packages(path=path):
+                return self._use_packages(path) and self._say(PackagesApplied())
+            case Reset():
+                self._renew()
+                path = self._package_path
+                return (path is None or self._use_packages(path)) and self._say(ResetDone())
+            case Cancel():
+                return True  # the run was over before the request came
+            case Close():
+                return False
+            case other:
+                return self._refuse(f"{type(other).__name__} has no place in a session")
+
+    def _next_request(self) -> Request:
         while not self._requests:
             self._turn(None)
         return self._requests.popleft()
@@ -247,9 +250,19 @@ class Session:
         self._say(Refused(reason="bad-request", detail=detail))
         return False
 
-    def _say(self, event: Opened | Refused | Done | PackagesApplied) -> None:
+    def _renew(self) -> None:
+        """Put a fresh worker in the place of the one before; files and limits stay."""
+        for meter in (self._stdout, self._stderr):
+            self._shut(meter)
+        self.worker.close()
+        held = self._fork.begin()
+        self._hold(held)
+        self._fork.finish(held, self._limits)
+
+    def _say(self, event: Opened | Refused | Done | PackagesApplied | ResetDone) -> bool:
         self._outbox += encode_event(event)
         self._flush(0)
+        return True
 
     # ------------------------------------------------------------ tasks
 
@@ -274,7 +287,7 @@ class Session:
             kill_seconds = time.monotonic() - kill_started
         self._drain()
         self._say(self._done(request, ending, duration, kill_seconds))
-        return ending.report is not None
+        return ending.report is not None or ending.is_reset
 
     def _done(
         self, request: Run, ending: Ending, duration: float, kill_seconds: float | None
@@ -299,7 +312,7 @@ class Session:
             kill_ms=None if kill_seconds is None else round(kill_seconds * 1000, 3),
             stdout_dropped=self._stdout.dropped,
             stderr_dropped=self._stderr.dropped,
-            session_ended=ending.report is None,
+            session_ended=ending.report is None and not ending.is_reset,
         )
 
     def _use_packages(self, path: str) -> bool:
@@ -310,6 +323,7 @@ class Session:
         ending = self._perform("packages", str(real), time.monotonic() + _PACKAGES_SECONDS)
         if ending.report is None:
             return self._refuse("the session ended before the packages were in place")
+        self._package_path = path
         return True
 
     def _perform(self, kind: link.TaskKind, text: str, deadline: float) -> Ending:
@@ -319,6 +333,7 @@ class Session:
         self._peak_bytes = 0
         tag = link.new_tag()
         inbox = Inbox(tag)
+        self._is_running = kind == "run"
         outgoing = deque(link.encode(tag, {"kind": kind, "text": text}))
         # Only for the task: a frozen or dead worker would make each wait return at once.
         self._poll.register(self._channel, select.POLLIN | select.POLLOUT)
@@ -387,6 +402,9 @@ class Session:
             match self._requests.popleft():
                 case Cancel():
                     return Ending("cancelled")
+                case Reset() as request:
+                    self._requests.appendleft(request)  # its turn comes when the task is over
+                    return Ending("cancelled", is_reset=True) if self._is_running else None
                 case Close():
                     raise PeerGone("closed during a run")
                 case other:
@@ -446,9 +464,14 @@ class Session:
     def _take_output(self, meter: OutputMeter) -> None:
         frame = meter.read(_READ_BYTES)
         if frame is None:
-            self._poll.unregister(meter.descriptor)
+            self._shut(meter)
         else:
             self._outbox += frame
+
+    def _shut(self, meter: OutputMeter) -> None:
+        if meter.is_open:
+            self._poll.unregister(meter.descriptor)
+            meter.is_open = False
 
     def _take_requests(self) -> None:
         try:
@@ -542,16 +565,3 @@ class Inbox:
             return False
         self._buffer += part.data[: link.MAX_REPORT_BYTES - len(self._buffer)]
         return part.is_last
-
-
-def _tasks_of_user(uid: int) -> int:
-    total = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116  # a Path for each would cost more
-                total += len(os.listdir(f"/proc/{name}/task"))
-        except OSError:
-            continue  # it ended while we looked
-    return total

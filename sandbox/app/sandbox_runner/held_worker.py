@@ -1,0 +1,114 @@
+"""A worker as its warden holds it: the ends of its pipes, its processes, its limits."""
+# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
+
+import os
+import resource
+import socket
+from dataclasses import dataclass
+from typing import Final, Self
+
+from sandbox_runner import link, worker
+from sandbox_runner.policy import SessionLimits, resource_limits
+from sandbox_runner.tree import ProcessTree
+from sandbox_runner.worker import Confinement
+
+_SETUP_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWorker:
+    """One worker, from its fork to the end of its last process.
+
+    Attributes
+    ----------
+    channel
+        Tasks go out and reports come in here.
+    stdout, stderr
+        Where its output is read.
+    pidfd
+        Becomes readable when it ends.
+    """
+
+    tree: ProcessTree
+    channel: socket.socket
+    stdout: int
+    stderr: int
+    pidfd: int
+
+    @classmethod
+    def fork(cls, confinement: Confinement, *, is_scoped: bool, is_single: bool) -> Self:
+        """Fork a worker, which locks itself in.
+
+        Parameters
+        ----------
+        is_scoped, is_single
+            As in `ProcessTree`.
+        """
+        channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
+        stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
+        warden_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            worker.main(worker_end, worker_stdout, worker_stderr, confinement, warden_pid)
+        worker_end.close()
+        os.close(worker_stdout)
+        os.close(worker_stderr)
+        os.set_blocking(stdout, False)
+        os.set_blocking(stderr, False)
+        tree = ProcessTree(pid, is_scoped=is_scoped, is_single=is_single)
+        return cls(tree, channel, stdout, stderr, os.pidfd_open(pid))
+
+    def await_ready(self) -> None:
+        """Wait until it is confined.
+
+        Raises
+        ------
+        EOFError, TimeoutError
+            It could not be set up.
+        """
+        self.channel.settimeout(_SETUP_SECONDS)
+        if self.channel.recv(link.MESSAGE_BYTES) != worker.READY:
+            raise EOFError("the worker could not be set up")
+        self.channel.setblocking(False)
+
+    def limit(self, limits: SessionLimits, user_tasks: int) -> None:
+        """Set the limits that the kernel keeps for it; they can only be lowered.
+
+        Parameters
+        ----------
+        user_tasks
+            What others of the same user may run, see `tasks_of_user`.
+        """
+        values = resource_limits(
+            limits,
+            address_space_bytes=self.tree.address_space_bytes,
+            user_processes=user_tasks,
+        )
+        for name, value in values.items():
+            kind = getattr(resource, name)
+            _, hard = resource.prlimit(self.tree.root, kind)
+            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(self.tree.root, kind, (bound, bound))
+
+    def close(self) -> None:
+        """End every process of it and let go of its descriptors."""
+        self.tree.kill()
+        self.tree.close()
+        self.channel.close()
+        for descriptor in (self.stdout, self.stderr, self.pidfd):
+            os.close(descriptor)
+
+
+def tasks_of_user(uid: int) -> int:
+    """Return how many processes and threads a user runs: RLIMIT_NPROC counts them all."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116  # a Path for each would cost more
+                total += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            continue  # it ended while we looked
+    return total
