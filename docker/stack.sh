@@ -107,8 +107,8 @@ case $command in
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
         ;;
     # The containers of each profile too, whether or not this shell knows of it.
-    down) COMPOSE_PROFILES=embedded,alerting $compose down "$@" ;;
-    logs) COMPOSE_PROFILES=embedded,alerting $compose logs -f "$@" ;;
-    ps) COMPOSE_PROFILES=embedded,alerting $compose ps "$@" ;;
+    down) COMPOSE_PROFILES=all $compose down "$@" ;;
+    logs) COMPOSE_PROFILES=all $compose logs -f "$@" ;;
+    ps) COMPOSE_PROFILES=all $compose ps "$@" ;;
     *) fail "$command is no command; use up, up-offline, down, logs or ps." ;;
 esac

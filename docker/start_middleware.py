@@ -7,23 +7,59 @@ the embedded model.
 # ruff: noqa: INP001  # a script of the images, no package
 
 import os
+import socket
 import sys
+import threading
+from collections.abc import Callable
 
 DEFAULT_URL = "http://ollama:11434/v1"
 DEFAULT_KEY = "ollama"
 PROFILE = "embedded"
+EMBEDDED_HOST = "embedded-model"
+# A resolver that does not answer, on a machine without a network, takes glibc ten seconds and more.
+_LOOKUP_SECONDS = 3.0
 
 
-def settle(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment of the middleware."""
+def settle(
+    environment: dict[str, str], *, is_beside_us: Callable[[str], bool] | None = None
+) -> dict[str, str]:
+    """Return the environment of the middleware.
+
+    Parameters
+    ----------
+    environment
+        As Compose gives it.
+    is_beside_us
+        Tells whether a container of that name runs; asked only where no setting decides.
+    """
     settled = dict(environment)
     profiles = {name.strip() for name in settled.pop("COMPOSE_PROFILES", "").split(",")}
     chosen = any(settled.get(name, "").strip() for name in ("LLM_BASE_URL", "OPENAI_BASE_URL"))
     if chosen or PROFILE in profiles:
         return settled
+    # `docker-compose --profile embedded up` tells no container which profile was asked for.
+    if (is_beside_us or has_address)(EMBEDDED_HOST):
+        return settled
     settled["LLM_BASE_URL"] = DEFAULT_URL
     settled["LLM_API_KEY"] = settled.get("LLM_API_KEY", "").strip() or DEFAULT_KEY
     return settled
+
+
+def has_address(name: str, *, seconds: float = _LOOKUP_SECONDS) -> bool:
+    """Tell whether a name resolves within `seconds`."""
+    found = threading.Event()
+
+    def look() -> None:
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError:
+            return
+        found.set()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found.is_set()
 
 
 if __name__ == "__main__":
