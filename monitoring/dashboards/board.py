@@ -75,7 +75,6 @@ class Board:
             "tags": [_TAG],
             "schemaVersion": _SCHEMA_VERSION,
             "version": 1,
-            "id": None,
             "editable": False,
             "graphTooltip": 1,
             "timezone": "browser",

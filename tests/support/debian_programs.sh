@@ -35,7 +35,7 @@ echo "deb [signed-by=$keys] $mirror $suite main" >"$work/sources.list"
 
 apt() {
     apt-get -qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts="$work/parts" \
-        -o Dir::State::lists="$work/lists" -o Dir::Cache::archives="$work/archives" \
+        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none \
         -o APT::Sandbox::User=root -o Acquire::http::Timeout=60 -o Acquire::Retries=2 "$@"
 }
