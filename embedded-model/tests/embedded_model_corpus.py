@@ -3,10 +3,11 @@
 import datetime as dt
 import hashlib
 import json
+import operator
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ class Case:
     messages: tuple[Mapping[str, Any], ...]
     expect: Mapping[str, Any]
     source: str
+    tools: Toolset = TOOLS
 
     @property
     def split(self) -> str:
@@ -64,11 +66,24 @@ def load_cases() -> Iterator[Case]:
     for path in sorted(CORPUS.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            yield Case(row["id"], row["kind"], tuple(row["messages"]), row["expect"], path.stem)
+            yield Case(
+                row["id"],
+                row["kind"],
+                tuple(row["messages"]),
+                row["expect"],
+                path.stem,
+                _offered(row["tools"]) if "tools" in row else TOOLS,
+            )
+
+
+def _offered(tools: Sequence[Mapping[str, Any]]) -> Toolset:
+    return Toolset(
+        tuple(OfferedTool(tool["name"], frozenset(tool["properties"])) for tool in tools)
+    )
 
 
 def answer(case: Case) -> Reply:
-    return reply_to([_message(item) for item in case.messages], TOOLS, dt.date.today())
+    return reply_to([_message(item) for item in case.messages], case.tools, dt.date.today())
 
 
 def _message(item: Mapping[str, Any]) -> Message:
@@ -90,12 +105,9 @@ def check(case: Case) -> str | None:
 
 
 def _why_not(reply: Reply, expect: Mapping[str, Any]) -> str | None:
-    wanted = expect["calls"]
-    if len(reply.calls) != len(wanted):
-        return f"{len(reply.calls)} calls, not {len(wanted)}: {reply.calls} {reply.text!r}"
-    for call, matcher in zip(reply.calls, wanted, strict=True):
-        if not _matches(call, matcher):
-            return f"{call} is not {matcher}"
+    reasons = [_why_not_calls(reply, wanted) for wanted in _alternatives(expect)]
+    if None not in reasons:
+        return reasons[0]
     said = reply.text.lower()
     for part in expect.get("says", ()):
         if not any(either.lower() in said for either in part.split("|")):
@@ -105,42 +117,106 @@ def _why_not(reply: Reply, expect: Mapping[str, Any]) -> str | None:
     return _why_not_text(reply, expect)
 
 
+def _alternatives(expect: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+    either = expect.get("either", ())
+    return [expect["calls"], *either] if expect["calls"] or not either else either
+
+
+def _why_not_calls(reply: Reply, wanted: Sequence[Mapping[str, Any]]) -> str | None:
+    if len(reply.calls) != len(wanted):
+        return f"{len(reply.calls)} calls, not {len(wanted)}: {reply.calls} {reply.text!r}"
+    for call, matcher in zip(reply.calls, wanted, strict=True):
+        if not _matches(call, matcher):
+            return f"{call} is not {matcher}"
+    return None
+
+
 def _why_not_text(reply: Reply, expect: Mapping[str, Any]) -> str | None:
     if "json_keys" in expect and list(json.loads(reply.text)) != expect["json_keys"]:
         return f"{reply.text!r} has other keys than {expect['json_keys']}"
-    if not expect["calls"] and not reply.text.strip():
+    if not reply.calls and not reply.text.strip():
         return "an empty text"
     return None
 
 
-def _matches(call: NewCall, matcher: Mapping[str, Any]) -> bool:  # noqa: PLR0911  # one return a case
+def _matches(call: NewCall, matcher: Mapping[str, Any]) -> bool:
     if call.name not in matcher["name"].split("|"):
         return False
     arguments = dict(call.arguments)
     if "time_matches" in matcher:
         time = str(arguments.pop("time", ""))
-        return (
-            bool(re.fullmatch(matcher["time_matches"], time)) and arguments == matcher["arguments"]
+        return bool(re.fullmatch(matcher["time_matches"], time)) and _are_same(
+            arguments, matcher["arguments"]
         )
+    if "any_arguments" in matcher:
+        return any(_are_same(arguments, wanted) for wanted in matcher["any_arguments"])
     if "arguments" in matcher:
         return _are_same(arguments, matcher["arguments"])
     if len(matcher) == 1:
         return True
-    code = str(arguments.get("code"))
-    if "code" in matcher:
-        return code == matcher["code"]
-    if "contains" in matcher:
-        compile(code, "<plot>", "exec")
-        flat = code.replace(" ", "")
-        return all(part.replace(" ", "") in flat for part in matcher["contains"])
-    if "prints" in matcher:
-        return _is_same(prints(code), matcher["prints"])
-    if "numbers" in matcher:
-        # What stands before an equals sign repeats the question.
-        printed = re.sub(r".*(?<![=!<>])=(?!=)", "", prints(code))
-        found = re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", printed)
-        return list(map(float, found)) == list(map(float, matcher["numbers"]))
-    return prints(code) == prints(matcher["prints_same_as"])
+    return _is_code(str(arguments.get("code")), matcher)
+
+
+def _is_code(code: str, matcher: Mapping[str, Any]) -> bool:
+    kind = next(name for name in _CODE_MATCHERS if name in matcher)
+    return _CODE_MATCHERS[kind](code, matcher[kind])
+
+
+def _contains(code: str, parts: Sequence[str]) -> bool:
+    compile(code, "<plot>", "exec")
+    flat = code.replace(" ", "")
+    return all(part.replace(" ", "") in flat for part in parts)
+
+
+def _prints_numbers(code: str, wanted: Sequence[str]) -> bool:
+    # What stands before an equals sign repeats the question.
+    printed = re.sub(r".*(?<![=!<>])=(?!=)", "", prints(code))
+    found = re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", printed)
+    return list(map(float, found)) == list(map(float, wanted))
+
+
+_TODAY = "from datetime import date, timedelta\nt = date.today()\nprint({})"
+_NEAR = 1e-6  # a conversion may round, a sum may not end
+
+
+def _ends_with(printed: str, wanted: float) -> bool:
+    """Say whether the last number printed is this one."""
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", printed)
+    if not found:
+        return False
+    return abs(float(found[-1].replace(",", "")) - wanted) <= _NEAR * max(1e-9, abs(wanted))
+
+
+def _names_date(printed: str, day: dt.date) -> bool:
+    wanted = day.isoformat()
+    return wanted in printed or (
+        re.search(rf"\b{day.day}\b", printed) is not None
+        and f"{day:%B}" in printed
+        and str(day.year) in printed
+    )
+
+
+def _on_today(expression: str) -> str:
+    return prints(_TODAY.format(expression))
+
+
+_CODE_MATCHERS: Mapping[str, Callable[[str, Any], bool]] = {
+    "code": operator.eq,
+    "same_code": lambda code, wanted: code.strip() == wanted.strip(),
+    "contains": _contains,
+    "prints": lambda code, wanted: _is_same(prints(code), wanted),
+    "prints_like": lambda code, wanted: re.search(wanted, prints(code)) is not None,
+    "prints_same_as": lambda code, wanted: prints(code) == prints(wanted),
+    "numbers": _prints_numbers,
+    "value": lambda code, wanted: _ends_with(prints(code), float(wanted)),
+    "value_of": lambda code, wanted: _ends_with(prints(code), float(_on_today(wanted))),
+    "date_of": lambda code, wanted: _names_date(
+        prints(code), dt.date.fromisoformat(_on_today(wanted))
+    ),
+    "weekday_of": lambda code, wanted: (
+        f"{dt.date.fromisoformat(_on_today(wanted)):%A}" in prints(code)
+    ),
+}
 
 
 def _are_same(arguments: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
