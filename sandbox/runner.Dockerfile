@@ -16,6 +16,8 @@ RUN umask 022 \
  && /build/tools/bin/uv pip sync --no-cache --require-hashes --compile-bytecode \
       --python /opt/cells/bin/python ${PIP_INDEX_URL:+--default-index "$PIP_INDEX_URL"} \
       /build/requirements/cells.lock
+# Tells what a build leaves behind from other projects' images.
+LABEL org.opencontainers.image.title="mcp-stack-build"
 
 # 2. The runner.
 FROM dependencies AS package

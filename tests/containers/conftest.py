@@ -1,12 +1,60 @@
-"""Those of these tests that need an engine run only where STACK_CONTAINERS=1 asks for them."""
+"""The stack in containers for the tests of this folder.
+
+Those that need an engine run only where STACK_CONTAINERS=1 asks for them; there nothing is skipped.
+STACK_COMPOSE=v2 takes the newer generation of Compose, else it is docker-compose 1.29. The images stand
+on those of `make images-offline`; PYTHON_IMAGE and PROMETHEUS_IMAGE name others.
+"""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stack_support.containers import OURS, Containers, Person, containers, uses_compose_v2
 
 WANTED = os.environ.get("STACK_CONTAINERS") == "1"
-collect_ignore = [] if WANTED else ["test_stack_in_containers.py"]
+# What looks at files alone runs everywhere.
+_WITHOUT_ENGINE = {"test_dockerfiles.py", "test_model_choice.py"}
+_HERE = Path(__file__).parent
+collect_ignore = (
+    []
+    if WANTED
+    else [path.name for path in _HERE.glob("test_*.py") if path.name not in _WITHOUT_ENGINE]
+)
 
 
 def pytest_report_header() -> str:
     if WANTED:
-        return "containers: images are built and started"
+        generation = "v2" if uses_compose_v2() else "1.29"
+        return f"containers: images are built and started, with Compose {generation}"
     return "containers: only the files are checked (STACK_CONTAINERS=1 builds and starts them)"
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[Path]:
+    """A folder that ordinary users reach; pytest's own are closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix="stack-containers-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ordinary(room: Path) -> Person:
+    """A user who is not root, may reach the engine, and has a home of its own."""
+    return Person.ordinary(room / "home")
+
+
+@pytest.fixture(scope="session")
+def stack(room: Path, ordinary: Person) -> Iterator[Containers]:
+    """The stack with the embedded model, started from a fresh clone as an ordinary user types it.
+
+    It takes the place of the fixture for local processes. Tests share it: whoever breaks it heals it.
+    """
+    with containers(room / "shared" / "mcp-stack", person=ordinary) as started:
+        started.compose("build", seconds=900)
+        started.compose("up", "-d", seconds=200)
+        started.wait_healthy(*OURS, "prometheus")
+        yield started

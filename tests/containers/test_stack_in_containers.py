@@ -1,207 +1,163 @@
-"""The stack in containers, through its published ports: built, started, attacked, healed, ended."""
+"""The stack in containers, through its published ports: chats, tools, MCP."""
 
+import asyncio
 import json
 import os
-import secrets
-import shutil
-import socket
+import pty
+import select
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from mcp import Client
+from stack_support.containers import OURS, Containers, Person, containers, run, uses_compose_v2
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("time-client", "sandbox", "code-executor", "mcp-server", "middleware", "embedded-model")
-CONTAINERS = (*SERVICES, "sandbox-runner")
 QUESTION = "what is 2**100, and what time is it in Tokyo?"
+POWER = "1267650600228229401496703205376"
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def test_a_chat_uses_tools_through_the_containers(stack: Containers) -> None:
+    answer = stack.chat(QUESTION)
 
-
-def eventually(check: Callable[[], bool], *, seconds: float, what: str) -> None:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if check():
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def run(*command: str, cwd: Path, env: dict[str, str], seconds: float = 60) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Containers:
-    """A stack of its own project, ports and folder; it shares the engine and the images alone."""
-
-    folder: Path
-    env: dict[str, str]
-
-    def compose(self, *arguments: str, seconds: float = 120) -> str:
-        is_v2 = os.environ.get("STACK_COMPOSE") == "v2"
-        command = ("docker", "compose") if is_v2 else ("docker-compose",)
-        return run(*command, *arguments, cwd=self.folder, env=self.env, seconds=seconds)
-
-    def id_of(self, service: str) -> str:
-        return self.compose("ps", "-q", service).strip()
-
-    def inspect(self, service: str) -> dict[str, Any]:
-        found = json.loads(run("docker", "inspect", self.id_of(service), cwd=ROOT, env=self.env))
-        return dict(found[0])
-
-    def is_healthy(self, service: str) -> bool:
-        return bool(self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy")
-
-    def inside(self, service: str, code: str) -> str:
-        """Run Python in a container, as its own user."""
-        return self.compose("exec", "-T", service, "python3", "-I", "-c", code)
-
-    def chat(self, text: str) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.env['MIDDLEWARE_PORT']}/chat",
-            data=json.dumps({"messages": [{"role": "user", "content": text}]}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=90) as answer:
-            return dict(json.load(answer))
-
-    def answers(self, text: str, expected: str) -> bool:
-        try:
-            return expected in self.chat(text)["response"]
-        except (OSError, urllib.error.HTTPError):
-            return False
-
-
-@pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    folder = tmp_path_factory.mktemp("containers") / "stack"
-    run("git", "clone", "--quiet", str(ROOT), str(folder), cwd=ROOT, env=dict(os.environ))
-    env = {
-        **os.environ,
-        "COMPOSE_PROJECT_NAME": f"stack-test-{secrets.token_hex(4)}",
-        "COMPOSE_PROFILES": "embedded",
-        "MCP_SERVER_PORT": str(free_port()),
-        "MIDDLEWARE_PORT": str(free_port()),
-    }
-    stack = Containers(folder, env)
-    try:
-        stack.compose("build", *CONTAINERS, seconds=800)
-        stack.compose("up", "-d", "volume-init", *CONTAINERS, seconds=200)
-        for service in CONTAINERS:
-            eventually(lambda: stack.is_healthy(service), seconds=90, what=f"{service} is healthy")  # noqa: B023  # used at once
-        yield stack
-    finally:
-        # pytest shows it where a test failed.
-        print(stack.compose("logs", "--no-color", "--tail", "20")[-8000:])  # noqa: T201  # as said
-        stack.compose("down", "--volumes", "--timeout", "20", seconds=120)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def test_a_chat_uses_tools_through_the_containers(containers: Containers) -> None:
-    answer = containers.chat(QUESTION)
-
-    assert "1267650600228229401496703205376" in answer["response"].replace(",", "")
-    assert {call["name"] for call in answer["tool_calls"]} == {
-        "execute_code",
-        "get_timezone_time",
-    }
+    assert POWER in answer["response"].replace(",", "")
+    assert {call["name"] for call in answer["tool_calls"]} == {"execute_code", "get_timezone_time"}
     assert not any(call["is_error"] for call in answer["tool_calls"])
 
 
-def test_the_service_calls_itself_by_the_port_of_the_product(containers: Containers) -> None:
-    code = "import socket; socket.create_connection(('code-executor', 8002), 3); print('open')"
+def test_an_mcp_client_uses_the_tools_on_port_8000(stack: Containers) -> None:
+    async def call() -> tuple[set[str], str]:
+        async with Client(f"{stack.url('MCP_SERVER')}/mcp") as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            result = await client.call_tool("execute_code", {"code": "print(6*7)"})
+            return tools, result.model_dump_json()
 
-    assert containers.inside("mcp-server", code).strip() == "open"
+    tools, result = asyncio.run(asyncio.wait_for(call(), 60))
 
-
-def test_only_two_services_are_published_and_only_on_loopback(containers: Containers) -> None:
-    published = {
-        service: [
-            (binding["HostIp"], port)
-            for port, bindings in containers.inspect(service)["NetworkSettings"]["Ports"].items()
-            for binding in bindings or ()
-        ]
-        for service in CONTAINERS
-    }
-
-    assert {name: where for name, where in published.items() if where} == {
-        "mcp-server": [("127.0.0.1", "8000/tcp")],
-        "middleware": [("127.0.0.1", "8002/tcp")],
-    }
+    assert {"execute_code", "get_timezone_time"} <= tools
+    assert "42" in result
 
 
-@pytest.mark.parametrize("service", CONTAINERS)
-def test_a_container_holds_no_privilege(containers: Containers, service: str) -> None:
-    status = containers.inside(service, "print(open('/proc/self/status').read())")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+def test_prometheus_scrapes_all_of_our_services(stack: Containers) -> None:
+    def states() -> dict[str, str]:
+        code = (
+            "import json, urllib.request as r; print(r.urlopen("
+            "'http://prometheus:9090/api/v1/targets?state=active', timeout=5).read().decode())"
+        )
+        found = json.loads(stack.inside("time-client", code))["data"]["activeTargets"]
+        return {target["labels"]["service"]: target["health"] for target in found}
 
-    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
-    assert fields["NoNewPrivs"] == "1"
-    assert "0" not in fields["Uid"].split()
-    assert "0" not in fields["Gid"].split()
-    host = containers.inspect(service)["HostConfig"]
-    assert host["ReadonlyRootfs"]
-    assert host["Init"]
-    assert host["Memory"] > 0
-    assert host["PidsLimit"] > 0
+    ends = time.monotonic() + 60
+    while set(states().values()) != {"up"} and time.monotonic() < ends:
+        time.sleep(1)
+
+    assert states() == dict.fromkeys((*(set(OURS) - {"sandbox-runner"}), "prometheus"), "up")
 
 
-def test_the_runner_sees_no_network_and_no_setting_of_others(containers: Containers) -> None:
-    seen = containers.inside(
-        "sandbox-runner",
-        "import os, json; print(json.dumps([os.listdir('/sys/class/net'), sorted(os.environ)]))",
+def test_every_service_is_built_and_none_warns(stack: Containers) -> None:
+    said = stack.compose("ps")
+
+    for service in OURS:
+        assert service in said
+    assert "Exit" not in "\n".join(line for line in said.splitlines() if "volume-init" not in line)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_shell_opens_in_a_container_as_users_type_it(stack: Containers, service: str) -> None:
+    compose = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
+    command = (*stack.person.prefix, *compose, "exec", service, "sh")
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        command, cwd=stack.folder, env=dict(stack.env), stdin=theirs, stdout=theirs, stderr=theirs
     )
-    interfaces, names = json.loads(seen)
+    os.close(theirs)
+    said = b""
+    try:
+        os.write(ours, b"echo it is $((6*7)) && exit 3\n")
+        while shell.poll() is None or select.select([ours], [], [], 0)[0]:
+            if not select.select([ours], [], [], 30)[0]:
+                break
+            said += os.read(ours, 4096)
+    except OSError:
+        pass  # the other end is closed: the shell has gone
+    finally:
+        os.close(ours)
+        status = shell.wait(timeout=30)
 
-    assert interfaces == ["lo"]
-    assert not [name for name in names if name.startswith(("LLM_", "OPENAI_", "MIDDLEWARE_"))]
+    assert b"it is 42" in said
+    assert status == 3
 
 
-def test_the_sandbox_confines_fully_inside_its_container(containers: Containers) -> None:
-    answer = containers.chat(
-        "run this: ```python\nimport socket\ntry:\n    socket.socket()\n    print('open')\n"
-        "except PermissionError:\n    print('refused')\n```"
+@pytest.mark.parametrize("service", OURS)
+def test_logs_of_a_service_are_json_lines(stack: Containers, service: str) -> None:
+    said = stack.compose("logs", "--no-color", "--tail", "5", service)
+    lines = [line.partition("| ")[2] for line in said.splitlines() if "| " in line]
+
+    assert lines
+    for line in lines:
+        assert json.loads(line)["event"]
+
+
+def test_logs_are_followed(stack: Containers) -> None:
+    compose = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
+    command = (*stack.person.prefix, *compose, "logs", "--no-color", "-f", "middleware")
+    following = subprocess.Popen(
+        command, cwd=stack.folder, env=dict(stack.env), stdout=subprocess.PIPE
     )
+    assert following.stdout is not None
+    try:
+        stack.chat("what is 1+1?")
+        ends, said = time.monotonic() + 30, b""
+        while b"/chat" not in said and time.monotonic() < ends:
+            if select.select([following.stdout], [], [], 1)[0]:
+                said += os.read(following.stdout.fileno(), 65536)
+    finally:
+        following.terminate()
+        following.wait(timeout=30)
 
-    assert "refused" in json.dumps(answer["tool_calls"])
+    assert b"/chat" in said
 
 
-@pytest.mark.parametrize("service", CONTAINERS)
-def test_the_stack_heals_when_a_main_process_is_killed(
-    containers: Containers, service: str
+def test_one_service_is_built_and_started_again(stack: Containers) -> None:
+    before = stack.id_of("time-client")
+
+    stack.compose("build", "time-client", seconds=300)
+    stack.compose("up", "-d", "--force-recreate", "time-client", seconds=120)
+    stack.wait_healthy("time-client", "mcp-server", "middleware")
+
+    assert stack.id_of("time-client") != before
+    assert stack.chat("what time is it in Tokyo?")["tool_calls"][0]["is_error"] is False
+
+
+def test_down_and_up_again_keeps_what_is_kept(stack: Containers) -> None:
+    stack.inside("sandbox", "open('/var/lib/packages/kept-by-test', 'w').write('here')")
+    workspace = stack.folder / "workspace" / "note.txt"
+    run("sh", "-c", f"echo kept >{workspace}", prefix=stack.person.prefix)
+
+    stack.compose("down", seconds=120)
+    assert not stack.id_of("middleware")
+    # What users type on a second day, on folders that belong to the containers by now.
+    stack.compose("up", "-d", seconds=200)
+    stack.wait_healthy(*OURS, "prometheus")
+
+    kept = stack.inside("sandbox", "print(open('/var/lib/packages/kept-by-test').read())")
+    assert kept.strip() == "here"
+    assert workspace.read_text(encoding="utf-8") == "kept\n"
+    assert stack.answers(QUESTION, POWER)
+
+
+def test_root_starts_it_from_a_fresh_clone_twice_with_one_command(
+    stack: Containers, room: Path
 ) -> None:
-    before = containers.inspect(service)
-
-    # From the host: what `docker kill` ends is not restarted.
-    os.kill(int(before["State"]["Pid"]), 9)
-
-    eventually(
-        lambda: (
-            containers.inspect(service)["RestartCount"] > before["RestartCount"]
-            and containers.is_healthy(service)
-        ),
-        seconds=60,
-        what=f"{service} is back",
-    )
-    eventually(
-        lambda: containers.answers(QUESTION, "1267650600228229401496703205376"),
-        seconds=60,
-        what="a chat is answered again",
-    )
+    folder = room / "of-root" / "mcp-stack"
+    # Its images are the other stack's: what is tried here is the start.
+    with containers(
+        folder, person=Person(), with_images=False, STACK_TAG=stack.env["STACK_TAG"]
+    ) as mine:
+        for _ in range(2):
+            mine.compose("up", "--build", "-d", seconds=600)
+            mine.wait_healthy(*OURS, "prometheus")
+            assert mine.answers(QUESTION, POWER)
+            mine.compose("down", seconds=120)
