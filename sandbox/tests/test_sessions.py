@@ -187,6 +187,65 @@ async def test_sessions_are_listed_and_described(service: httpx.AsyncClient) -> 
     assert (one["cells"], one["is_running"]) == (1, False)
 
 
+async def test_reset_session_forgets_its_variables_and_keeps_its_name(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    session_id = await _session(service)
+    await _run(service, session_id, "x = 5")
+    answer = await service.post(f"/sessions/{session_id}/reset")
+    assert answer.status_code == 200
+    assert (answer.json()["session_id"], answer.json()["resets"]) == (session_id, 1)
+    assert (await _run(service, session_id, "x")).json()["error"]["type"] == "NameError"
+    assert fake_runner.open_sessions == 1
+
+
+async def test_reset_ends_the_run_in_progress_and_the_session_lives(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    session_id = await _session(service)
+    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
+    run = asyncio.create_task(service.post("/execute", json=body))
+    await until(lambda: fake_runner.started)
+    assert (await service.post(f"/sessions/{session_id}/reset")).status_code == 200
+    ended = (await run).json()
+    assert (ended["status"], ended["session_ended"]) == ("cancelled", False)
+    assert (await _run(service, session_id, "6*7")).json()["result"] == "42"
+
+
+async def test_resets_and_runs_at_once_all_get_their_own_answers(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    session_id = await _session(service)
+    calls = []
+    for _ in range(10):
+        calls.append(_run(service, session_id, "6*7"))
+        calls.append(service.post(f"/sessions/{session_id}/reset"))
+    answers = await asyncio.gather(*calls)
+    assert {answer.status_code for answer in answers} == {200}
+    assert fake_runner.sessions[0].resets == 10
+
+
+async def test_reset_of_an_unknown_session_is_404_and_of_a_gone_one_410(
+    service: httpx.AsyncClient,
+) -> None:
+    assert (await service.post("/sessions/nobody/reset")).status_code == 404
+    session_id = await _session(service)
+    await service.delete(f"/sessions/{session_id}")
+    gone = await service.post(f"/sessions/{session_id}/reset")
+    assert (gone.status_code, gone.json()["reason"]) == (410, "deleted")
+
+
+async def test_reset_of_a_session_that_the_runner_lost_says_so(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    session_id = await _session(service)
+    await fake_runner.stop()
+    answer = await service.post(f"/sessions/{session_id}/reset")
+    assert answer.status_code in {410, 502}
+    gone = await service.get(f"/sessions/{session_id}")
+    assert (gone.status_code, gone.json()["reason"]) == (410, "runner-lost")
+
+
 async def test_service_that_ends_leaves_no_session(tmp_path: Path, fake_runner: FakeRunner) -> None:
     async with serving(create_app(service_settings(tmp_path, fake_runner.socket))) as client:
         await _session(client)

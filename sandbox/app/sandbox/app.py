@@ -18,12 +18,14 @@ from sandbox.adapters.uv import Uv, UvOptions
 from sandbox.admission import Admission
 from sandbox.cells import CellRunner
 from sandbox.execution import Execution
+from sandbox.executions import Executions
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages, Resolver
 from sandbox.packages.names import load_name_rules
 from sandbox.packages.tree import TreeLimits
 from sandbox.routes import execute, packages, sessions
+from sandbox.routes import executions as execution_routes
 from sandbox.routes.wiring import Wiring
 from sandbox.sessions import SessionLimits, Sessions
 from sandbox.settings import SandboxSettings
@@ -66,7 +68,7 @@ def create_app(
         summary="Runs untrusted Python in isolation and installs vetted packages",
         settings=settings,
         lifespan=lifespan,
-        routers=(execute.router, sessions.router, packages.router),
+        routers=(execute.router, execution_routes.router, sessions.router, packages.router),
         dependencies=_dependencies,
         health_details=lambda wiring: wiring.isolation.report(),
         mcp=RouteTools("tool", _INSTRUCTIONS),
@@ -97,9 +99,11 @@ def _wire(
         store.default_place,
     )
     times = TimeBounds(settings.default_timeout_seconds, settings.max_timeout_seconds)
+    executions = Executions()
     admission = Admission(slots=settings.slots, queue_limit=settings.queue_limit)
     return Wiring(
-        execution=Execution(admission, live, times),
+        execution=Execution(admission, live, times, executions),
+        executions=executions,
         times=times,
         sessions=live,
         packages=Packages(

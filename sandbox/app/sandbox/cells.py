@@ -4,9 +4,10 @@
 decisions above know only these names.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from servicekit.deadline import Deadline
 from servicekit.wire.execution import ExecutionError, ExecutionStatus, ResourceLimits
@@ -52,6 +53,11 @@ class CellOutcome:
     is_session_ended: bool
 
 
+Stream: TypeAlias = Literal["stdout", "stderr"]
+OutputListener: TypeAlias = Callable[[Stream, str], None]
+"""Gets what a cell prints while it runs. It must return at once: nothing waits for it."""
+
+
 class CellSession(Protocol):
     """One live interpreter in the runner."""
 
@@ -60,7 +66,12 @@ class CellSession(Protocol):
         """Whether the runner still holds the other end."""
 
     async def run(
-        self, code: str, *, timeout_seconds: float, limits: ResourceLimits
+        self,
+        code: str,
+        *,
+        timeout_seconds: float,
+        limits: ResourceLimits,
+        listener: OutputListener | None = None,
     ) -> CellOutcome:
         """Run one cell to its end.
 
@@ -70,11 +81,27 @@ class CellSession(Protocol):
         ----------
         limits
             What the run may use, where that is less than the session's own.
+        listener
+            Gets the output in pieces; together they are the outcome's.
 
         Raises
         ------
         RunnerDown
             The runner went away before it reported.
+        """
+
+    def cancel(self) -> None:
+        """Have the run in progress killed; it reports its end itself."""
+
+    async def reset(self) -> None:
+        """Put a fresh interpreter in the place of the one before; files and packages stay.
+
+        A run in progress ends as cancelled first.
+
+        Raises
+        ------
+        RunnerDown
+            The session was lost on the way.
         """
 
     async def use_packages(self, path: Path) -> None:

@@ -39,6 +39,38 @@ class SessionEnded(StackError):
     rpc_code = -32602
 
 
+class ExecutionUnknown(NotFound):
+    """No execution has this id, or it ended too long ago to be remembered."""
+
+    type = "execution-unknown"
+    title = "Unknown execution"
+
+
+class ExecutionEnded(StackError):
+    """The execution was over when it was to be cancelled; `ended_as` says how it ended."""
+
+    type = "execution-ended"
+    title = "The execution has ended"
+    http_status = 409
+    rpc_code = -32602
+
+
+class ExecutionIdTaken(StackError):
+    """An execution with the id that the caller chose is under way."""
+
+    type = "execution-id-taken"
+    title = "The execution id is taken"
+    http_status = 409
+    rpc_code = -32602
+
+
+class ExecutionStuck(UpstreamUnavailable):
+    """The runner did not end an execution in time."""
+
+    type = "execution-stuck"
+    title = "The execution did not end"
+
+
 class TimeoutOutOfBounds(ArgumentsInvalid):
     """A time limit that this service does not grant; it is never clamped."""
 

@@ -6,9 +6,11 @@ limit bounds the cell. When a cell reaches its limit, that is an answer
 is an error.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
@@ -16,8 +18,9 @@ from servicekit.errors import DeadlineExceeded, StackError
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
 
 from sandbox.admission import Admission
-from sandbox.cells import CellOutcome
+from sandbox.cells import CellOutcome, OutputListener, Stream
 from sandbox.errors import RunnerDown
+from sandbox.executions import Executions, LiveExecution
 from sandbox.limits import NO_LIMITS, TimeBounds, settle_run
 from sandbox.metrics import CELL_PEAK_MEMORY, EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
 from sandbox.sessions import EndReason, LiveSession, Sessions
@@ -43,16 +46,38 @@ class Plan:
     run_limits: ResourceLimits
 
 
+class RunListener(Protocol):
+    """Follows a run while it goes on. Both calls must return at once: nothing waits for them."""
+
+    def started(self, execution_id: str, session_id: str | None) -> None:
+        """Take note that the code is about to run: all that is wrong with the request was found."""
+
+    def printed(self, stream: Stream, text: str) -> None:
+        """Take a piece of output."""
+
+
 class Execution:
     """Runs cells: admission, then a session, then the run."""
 
-    def __init__(self, admission: Admission, sessions: Sessions, bounds: TimeBounds) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: Sessions,
+        bounds: TimeBounds,
+        executions: Executions,
+    ) -> None:
         self._admission = admission
         self._sessions = sessions
         self._bounds = bounds
+        self._executions = executions
 
     async def execute(
-        self, request: ExecuteRequest, *, client: str, context: RequestContext
+        self,
+        request: ExecuteRequest,
+        *,
+        client: str,
+        context: RequestContext,
+        listener: RunListener | None = None,
     ) -> ExecuteResult:
         """Run one cell in its session, or in a fresh one that ends with it.
 
@@ -60,7 +85,7 @@ class Execution:
 
         Raises
         ------
-        TimeoutOutOfBounds, LimitOutOfBounds, SessionUnknown, SessionEnded
+        TimeoutOutOfBounds, LimitOutOfBounds, SessionUnknown, SessionEnded, ExecutionIdTaken
             The request asks for what is not there.
         TooBusy, DeadlineExceeded
             There was no place, or none in time.
@@ -68,12 +93,48 @@ class Execution:
             The runner can't run it.
         """
         plan = await self._plan(request, context.deadline)
-        async with self._session(request.session_id, plan, client, context.deadline) as session:
-            left = _time_to_run(context.deadline)
-            seconds = min(plan.seconds, left)
-            outcome = await self._run(session, request.code, seconds, plan.run_limits)
+        with self._executions.live(request.execution_id, request.session_id) as execution:
+            try:
+                result = await self._carry_out(
+                    request,
+                    plan,
+                    execution,
+                    client=client,
+                    deadline=context.deadline,
+                    listener=listener,
+                )
+            except asyncio.CancelledError:
+                if not execution.take_interruption():
+                    raise
+                result = _never_ran(execution)
+                EXECUTIONS.labels(status=result.status).inc()
+            execution.status = result.status
+        return result
+
+    async def _carry_out(
+        self,
+        request: ExecuteRequest,
+        plan: Plan,
+        execution: LiveExecution,
+        *,
+        client: str,
+        deadline: Deadline,
+        listener: RunListener | None,
+    ) -> ExecuteResult:
+        async with self._session(request.session_id, plan, client, deadline) as session:
+            left = _time_to_run(deadline)
+            execution.begin(session.cell)
+            if listener is not None:
+                listener.started(execution.execution_id, request.session_id)
+            outcome = await self._run(
+                session,
+                request.code,
+                seconds=min(plan.seconds, left),
+                limits=plan.run_limits,
+                listener=None if listener is None else listener.printed,
+            )
         _count(outcome)
-        result = _result(outcome, request.session_id)
+        result = _result(outcome, execution)
         is_late = result.status == "timeout" and left < plan.seconds
         return result.model_copy(update={"deadline_exceeded": is_late})
 
@@ -105,11 +166,19 @@ class Execution:
                 yield session
 
     async def _run(
-        self, session: LiveSession, code: str, seconds: float, limits: ResourceLimits
+        self,
+        session: LiveSession,
+        code: str,
+        *,
+        seconds: float,
+        limits: ResourceLimits,
+        listener: OutputListener | None,
     ) -> CellOutcome:
         session.cells += 1
         try:
-            outcome = await session.cell.run(code, timeout_seconds=seconds, limits=limits)
+            outcome = await session.cell.run(
+                code, timeout_seconds=seconds, limits=limits, listener=listener
+            )
         except RunnerDown:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)
@@ -157,7 +226,17 @@ def _count(outcome: CellOutcome) -> None:
         KILL_SECONDS.observe(outcome.kill_ms / 1000)
 
 
-def _result(outcome: CellOutcome, session_id: str | None) -> ExecuteResult:
+def _never_ran(execution: LiveExecution) -> ExecuteResult:
+    """Return the answer of an execution that was cancelled while it waited."""
+    return ExecuteResult(
+        status="cancelled",
+        execution_id=execution.execution_id,
+        session_id=execution.session_id,
+        session_ended=execution.session_id is None,
+    )
+
+
+def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
     return ExecuteResult(
         status=outcome.status,
         signal=outcome.signal,
@@ -165,10 +244,11 @@ def _result(outcome: CellOutcome, session_id: str | None) -> ExecuteResult:
         stderr=outcome.stderr,
         result=outcome.result,
         error=outcome.error,
-        session_id=session_id,
+        execution_id=execution.execution_id,
+        session_id=execution.session_id,
         duration_ms=outcome.duration_ms,
         peak_memory_bytes=outcome.peak_memory_bytes,
         stdout_truncated_bytes=outcome.stdout_dropped_bytes,
         stderr_truncated_bytes=outcome.stderr_dropped_bytes,
-        session_ended=outcome.is_session_ended or session_id is None,
+        session_ended=outcome.is_session_ended or execution.session_id is None,
     )

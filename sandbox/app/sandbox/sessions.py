@@ -16,6 +16,7 @@ from enum import Enum
 from itertools import count
 from pathlib import Path
 from time import monotonic
+from weakref import WeakSet
 
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy
@@ -23,7 +24,7 @@ from servicekit.logs import get_logger
 from servicekit.wire.execution import ResourceLimits
 
 from sandbox.cells import CellRunner, CellSession
-from sandbox.errors import SessionEnded, SessionUnknown
+from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
 from sandbox.limits import NO_LIMITS, settle
 from sandbox.metrics import SESSIONS_ENDED, SESSIONS_LIVE
 
@@ -74,6 +75,7 @@ class SessionView:
     ends_in_seconds: float
     age_seconds: float
     cells: int
+    resets: int
     waiting: int
     timeout_seconds: float | None
     limits: ResourceLimits
@@ -98,14 +100,16 @@ class LiveSession:
     opened_at: float = field(default_factory=monotonic)
     used_at: float = field(default_factory=monotonic)
     cells: int = 0
+    resets: int = 0
     waiting: int = 0
+    resetting: int = 0
     package_set: str | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a cell runs in it or waits for it."""
-        return self.turn.locked() or self.waiting > 0
+        """Whether a cell runs in it or waits for it, or it is being reset."""
+        return self.turn.locked() or self.waiting > 0 or self.resetting > 0
 
 
 class Sessions:
@@ -131,6 +135,8 @@ class Sessions:
         self._limits = limits
         self._default_package_set = default_package_set
         self._live: dict[str, LiveSession] = {}
+        # All of them, those of a single run included, for as long as somebody holds them.
+        self._held: WeakSet[LiveSession] = WeakSet()
         self._opening = 0
         self._ends: OrderedDict[str, EndReason] = OrderedDict()
 
@@ -220,6 +226,34 @@ class Sessions:
             session.used_at = monotonic()
             session.turn.release()
 
+    async def reset(self, session_id: str) -> LiveSession:
+        """Give a session a fresh interpreter; a run in progress ends as cancelled first.
+
+        Raises
+        ------
+        SessionUnknown, SessionEnded
+            There is none of that name, or no longer.
+        RunnerDown
+            It was lost on the way.
+        """
+        session = self.find(session_id)
+        session.resetting += 1
+        try:
+            await session.cell.reset()
+        except RunnerDown:
+            self.raise_if_ended(session_id)  # somebody deleted it meanwhile
+            self.end(session_id, EndReason.RUNNER_LOST)
+            raise
+        except BaseException:  # hang-up and shutdown in the middle of it
+            self.end(session_id, EndReason.CANCELLED)
+            raise
+        finally:
+            session.resetting -= 1
+            session.used_at = monotonic()
+        session.resets += 1
+        log.info("session.reset", resets=session.resets, cells=session.cells)
+        return session
+
     def find(self, session_id: str) -> LiveSession:
         """Return a live session by its name.
 
@@ -267,6 +301,11 @@ class Sessions:
             elif not session.is_busy and session.used_at < oldest:
                 self.end(session.session_id, EndReason.IDLE)
 
+    def package_sets(self) -> frozenset[str]:
+        """Return the names of the package sets that sessions see."""
+        held = (each.package_set for each in self._held if each.cell.is_alive)
+        return frozenset(name for name in held if name is not None)
+
     def close_all(self) -> None:
         """End all sessions, at the end of the service."""
         for session_id in list(self._live):
@@ -291,6 +330,7 @@ class Sessions:
             ends_in_seconds=max(0.0, self._limits.idle_seconds - idle_seconds),
             age_seconds=now - session.opened_at,
             cells=session.cells,
+            resets=session.resets,
             waiting=session.waiting,
             timeout_seconds=session.timeout_seconds,
             limits=session.limits,
@@ -302,7 +342,9 @@ class Sessions:
         for attempt in count():
             cell = await self._runner.open(package_path=path, limits=limits, deadline=deadline)
             if cell is not None:
-                return LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
+                session = LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
+                self._held.add(session)
+                return session
             # A slot that is being cleaned is free in a moment; only then does a session make room.
             is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
             if is_hopeless or deadline.is_expired:

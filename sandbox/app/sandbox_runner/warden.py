@@ -228,8 +228,8 @@ class Session:
         match request:
             case Run():
                 return self._run(request)
-            case Packages(path=path):
-                return self._use_packages(path) and self._say(PackagesApplied())
+            case Packages():
+                return self._use_packages(request.path) and self._say(PackagesApplied())
             case Reset():
                 self._renew()
                 path = self._package_path

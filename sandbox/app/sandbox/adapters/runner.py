@@ -6,6 +6,7 @@ ends the session.
 """
 
 import asyncio
+import codecs
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,14 @@ from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, PayloadTooLarge
 from servicekit.wire.execution import ExecutionError, ResourceLimits
 
-from sandbox.cells import CellOutcome, CellSession, Protection, RunnerHello
+from sandbox.cells import (
+    CellOutcome,
+    CellSession,
+    OutputListener,
+    Protection,
+    RunnerHello,
+    Stream,
+)
 from sandbox.errors import RunnerDown, SandboxOff
 
 _READ_BYTES: Final = 256 << 10
@@ -27,6 +35,7 @@ _OPEN_SECONDS: Final = 10.0
 _REPORT_GRACE_SECONDS: Final = 5.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
+_DECODER: Final = codecs.getincrementaldecoder("utf-8")
 _RETRY_PAUSES: Final = (0.02, 0.05, 0.1, 0.2)
 
 
@@ -36,21 +45,33 @@ def clean_text(text: object) -> str:
 
 
 class _Output:
-    """What one stream wrote, up to a cap."""
+    """What one stream wrote, up to a cap, and as it comes for who listens."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
+    def __init__(self, name: Stream, listener: OutputListener | None) -> None:
+        self._name = name
+        self._listener = listener
+        self._decoder = _DECODER("replace")
+        self._parts: list[str] = []
         self._kept = 0
         self.dropped = 0
 
     def add(self, data: bytes) -> None:
         kept = data[: max(0, _MAX_KEPT_BYTES - self._kept)]
-        self._parts.append(kept)
         self._kept += len(kept)
         self.dropped += len(data) - len(kept)
+        self._take(self._decoder.decode(kept))
 
-    def text(self) -> str:
-        return b"".join(self._parts).decode("utf-8", "replace")
+    def end(self) -> str:
+        """Return the whole text; a character whose rest did not come is replaced."""
+        self._take(self._decoder.decode(b"", final=True))
+        return "".join(self._parts)
+
+    def _take(self, text: str) -> None:
+        if not text:
+            return
+        self._parts.append(text)
+        if self._listener is not None:
+            self._listener(self._name, text)
 
 
 class _Connection:
@@ -70,8 +91,12 @@ class _Connection:
     def is_open(self) -> bool:
         return not (self._reader.at_eof() or self._writer.transport.is_closing())
 
-    async def send(self, request: protocol.Request) -> None:
+    def post(self, request: protocol.Request) -> None:
+        """Send a short request without waiting."""
         self._writer.write(protocol.encode_request(request))
+
+    async def send(self, request: protocol.Request) -> None:
+        self.post(request)
         await self._writer.drain()
 
     async def receive(self) -> Frame:
@@ -98,6 +123,9 @@ class RunnerSession:
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._runs = 0
+        # One exchange at a time reads the connection; a reset is asked for in the middle of one.
+        self._reading = asyncio.Lock()
+        self._resets_done = 0
 
     @property
     def is_alive(self) -> bool:
@@ -105,7 +133,12 @@ class RunnerSession:
         return self._connection.is_open
 
     async def run(
-        self, code: str, *, timeout_seconds: float, limits: ResourceLimits
+        self,
+        code: str,
+        *,
+        timeout_seconds: float,
+        limits: ResourceLimits,
+        listener: OutputListener | None = None,
     ) -> CellOutcome:
         """Run one cell to its end; a cancelled call kills the session."""
         self._runs += 1
@@ -113,9 +146,12 @@ class RunnerSession:
         _check_size(order)
         is_whole = False
         try:
-            async with asyncio.timeout(timeout_seconds + _REPORT_GRACE_SECONDS):
+            async with (
+                asyncio.timeout(timeout_seconds + _REPORT_GRACE_SECONDS),
+                self._reading,
+            ):
                 await self._connection.send(order)
-                outcome = await self._collect(order.id)
+                outcome = await self._collect(order.id, listener)
             is_whole = not outcome.is_session_ended
         except TimeoutError:
             raise RunnerDown(
@@ -132,22 +168,54 @@ class RunnerSession:
                 self.close()
         return outcome
 
-    async def _collect(self, run_id: str) -> CellOutcome:
-        streams = {FrameKind.STDOUT: _Output(), FrameKind.STDERR: _Output()}
-        while (frame := await self._connection.receive()).kind is not FrameKind.JSON:
+    async def _collect(self, run_id: str, listener: OutputListener | None) -> CellOutcome:
+        stdout, stderr = _Output("stdout", listener), _Output("stderr", listener)
+        streams = {FrameKind.STDOUT: stdout, FrameKind.STDERR: stderr}
+        while (frame := await self._receive()).kind is not FrameKind.JSON:
             streams[frame.kind].add(frame.payload)
         event = protocol.parse_event(frame)
         if not isinstance(event, protocol.Done) or event.id != run_id:
             raise protocol.ProtocolError("expected the end of the run")
-        return _outcome(event, streams[FrameKind.STDOUT], streams[FrameKind.STDERR])
+        return _outcome(event, stdout, stderr)
+
+    async def _receive(self) -> Frame:
+        """Return the next frame that does not answer a reset."""
+        while (frame := await self._connection.receive()).kind is FrameKind.JSON:
+            if not isinstance(protocol.parse_event(frame), protocol.ResetDone):
+                break
+            self._resets_done += 1
+        return frame
+
+    def cancel(self) -> None:
+        """Have the run in progress killed; it reports its end itself."""
+        self._connection.post(protocol.Cancel())
+
+    async def reset(self) -> None:
+        """Put a fresh interpreter in the place of the one before."""
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                self._connection.post(protocol.Reset())
+                async with self._reading:
+                    if self._resets_done:
+                        self._resets_done -= 1
+                    else:
+                        self._expect(await self._connection.receive(), protocol.ResetDone)
+        except (OSError, TimeoutError, protocol.ProtocolError) as error:
+            self.close()
+            raise RunnerDown(
+                "The session went away while it was given a fresh interpreter; "
+                "create a new session."
+            ) from error
+        except BaseException:
+            self.close()  # half a message was exchanged: the connection can't be used further
+            raise
 
     async def use_packages(self, path: Path) -> None:
         """Put a package set on the session's import path, in place of the former one."""
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
-                event = await self._connection.ask(protocol.Packages(str(path)))
-            if not isinstance(event, protocol.PackagesApplied):
-                raise protocol.ProtocolError("expected the package set to be applied")
+            async with asyncio.timeout(_OPEN_SECONDS), self._reading:
+                await self._connection.send(protocol.Packages(str(path)))
+                self._expect(await self._receive(), protocol.PackagesApplied)
         except (OSError, TimeoutError, protocol.ProtocolError) as error:
             self.close()
             raise RunnerDown(
@@ -157,6 +225,11 @@ class RunnerSession:
         except BaseException:
             self.close()  # half a message was exchanged: the connection can't be used further
             raise
+
+    @staticmethod
+    def _expect(frame: Frame, kind: type[protocol.Event]) -> None:
+        if not isinstance(protocol.parse_event(frame), kind):
+            raise protocol.ProtocolError(f"expected {kind.__name__}")
 
     def close(self) -> None:
         """End the session; everything in it dies."""
@@ -330,8 +403,8 @@ def _outcome(event: protocol.Done, stdout: _Output, stderr: _Output) -> CellOutc
     return CellOutcome(
         status=event.status,
         signal=event.signal,
-        stdout=stdout.text(),
-        stderr=stderr.text(),
+        stdout=stdout.end(),
+        stderr=stderr.end(),
         result=None if event.result is None else clean_text(event.result),
         error=None if event.error is None else _error(event.error),
         duration_ms=event.duration_ms,

@@ -9,8 +9,7 @@ from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireReply
 from servicekit.wire.execution import ResourceLimits, SessionCreated, SessionRequest
 
-from sandbox.limits import TimeBounds
-from sandbox.routes.wiring import wiring_of
+from sandbox.routes.wiring import Wiring, wiring_of
 from sandbox.sessions import EndReason, SessionView
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
@@ -23,11 +22,13 @@ class SessionDescription(WireReply):
     """One live session."""
 
     session_id: str
+    execution_id: str | None = Field(description="the run in progress, for a cancellation")
     is_running: bool = Field(description="whether a cell runs in it at present")
     idle_seconds: float = Field(description="seconds since its last cell ended; 0 while one runs")
     ends_in_seconds: float = Field(description="seconds after which it is ended, if it stays idle")
     age_seconds: float
     cells: int = Field(description="cells that were run in it so far")
+    resets: int = Field(description="times that it was given a fresh interpreter")
     waiting: int = Field(description="calls that wait for it")
     timeout_seconds: float = Field(description="time limit of its cells that name none")
     limits: ResourceLimits
@@ -39,16 +40,18 @@ class SessionList(WireReply):
     sessions: tuple[SessionDescription, ...]
 
 
-def _describe(view: SessionView, times: TimeBounds) -> SessionDescription:
+def _describe(view: SessionView, wiring: Wiring) -> SessionDescription:
     return SessionDescription(
         session_id=view.session_id,
+        execution_id=wiring.executions.of_session(view.session_id),
         is_running=view.is_running,
         idle_seconds=round(view.idle_seconds, 3),
         ends_in_seconds=round(view.ends_in_seconds, 3),
         age_seconds=round(view.age_seconds, 3),
         cells=view.cells,
+        resets=view.resets,
         waiting=view.waiting,
-        timeout_seconds=view.timeout_seconds or times.default_seconds,
+        timeout_seconds=view.timeout_seconds or wiring.times.default_seconds,
         limits=view.limits,
     )
 
@@ -77,14 +80,25 @@ async def list_sessions(request: Request) -> SessionList:
     """List the live sessions."""
     wiring = wiring_of(request)
     views = wiring.sessions.views()
-    return SessionList(sessions=tuple(_describe(view, wiring.times) for view in views))
+    return SessionList(sessions=tuple(_describe(view, wiring) for view in views))
 
 
 @router.get("/{session_id}", operation_id="sandbox_get_session", tags=["tool"])
 async def get_session(session_id: SessionName, request: Request) -> SessionDescription:
     """Describe a live session; 410 says why one has ended."""
     wiring = wiring_of(request)
-    return _describe(wiring.sessions.view(session_id), wiring.times)
+    return _describe(wiring.sessions.view(session_id), wiring)
+
+
+@router.post("/{session_id}/reset", operation_id="sandbox_reset_session", tags=["tool"])
+async def reset_session(session_id: SessionName, request: Request) -> SessionDescription:
+    """Give a session a fresh interpreter: variables and imports go, files and packages stay.
+
+    A run in progress ends first, with the status `cancelled`; the session lives on.
+    """
+    wiring = wiring_of(request)
+    await until_hangup(request, wiring.sessions.reset(session_id))
+    return _describe(wiring.sessions.view(session_id), wiring)
 
 
 @router.delete(

@@ -6,6 +6,7 @@ from fastapi import Request
 from servicekit.context import RequestContext, current_context
 
 from sandbox.execution import Execution
+from sandbox.executions import Executions
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
@@ -17,6 +18,7 @@ class Wiring:
     """The decisions of this service, ready for use."""
 
     execution: Execution
+    executions: Executions
     times: TimeBounds
     sessions: Sessions
     packages: Packages

@@ -35,6 +35,8 @@ class FakeSession:
     variables: dict[str, object] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     is_open: bool = True
+    resets: int = 0
+    late_cancels: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,12 @@ class FakeRunner:
             case protocol.Packages(path=path):
                 session.package_path = path
                 await peer.send(protocol.PackagesApplied())
+            case protocol.Reset():
+                session.variables.clear()
+                session.resets += 1
+                await peer.send(protocol.ResetDone())
+            case protocol.Cancel():
+                session.late_cancels += 1
             case _:
                 session.is_open = False
 
@@ -185,18 +193,18 @@ class FakeRunner:
         session.codes.append(request.code)
         session.runs.append(request)
         self.started.append(request.code)
-        if request.code in self.held:
-            await peer.unless_hangup(self.release.wait())
+        told = await peer.unless_told(self.release) if request.code in self.held else None
         reply = self.on_run(session, request.code) or self._reply(session, request.code)
-        for frame in reply.frames:
-            await peer.write(protocol.encode_frame(frame.kind, frame.payload))
-        if reply.done is None:
+        if told is None:
+            for frame in reply.frames:
+                await peer.write(protocol.encode_frame(frame.kind, frame.payload))
             # Scripted time: the limit is reached at once when it is short, else never.
-            if request.timeout_seconds >= 5:
-                await peer.unless_hangup(asyncio.Event().wait())
-            done = Done("", "timeout", kill_ms=3.0, session_ended=True)
-        else:
-            done = reply.done
+            if reply.done is None and request.timeout_seconds >= 5:
+                told = await peer.unless_told(asyncio.Event())
+        done = reply.done or Done("", "timeout", kill_ms=3.0, session_ended=True)
+        if told is not None:
+            is_reset = isinstance(told, protocol.Reset)
+            done = Done("", "cancelled", kill_ms=3.0, session_ended=not is_reset)
         if done.session_ended:
             session.is_open = False
         await peer.send(replace(done, id=request.id, duration_ms=1.5, peak_memory_bytes=4096))
@@ -239,15 +247,25 @@ class _Peer:
     async def send(self, event: protocol.Event) -> None:
         await self.write(protocol.encode_event(event))
 
-    async def unless_hangup(self, work: object) -> None:
-        """Wait for `work`, or raise when the other side hangs up first."""
-        waiting = asyncio.ensure_future(work)  # type: ignore[call-overload]  # any awaitable
-        hangup = asyncio.ensure_future(self._reader.read(1))
+    async def unless_told(self, event: asyncio.Event) -> protocol.Request | None:
+        """Wait for an event; return the request that comes first, raise at a hang-up.
+
+        A reset is left for its turn, as the warden does it.
+        """
+        waiting = asyncio.ensure_future(event.wait())
+        reading = asyncio.ensure_future(self._reader.read(65_536))
         try:
-            await asyncio.wait((waiting, hangup), return_when=asyncio.FIRST_COMPLETED)
-            if hangup.done():
+            await asyncio.wait((waiting, reading), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return None
+            if not (data := reading.result()):
                 raise ConnectionResetError
+            self._frames += self._decoder.feed(data)
+            told = protocol.parse_request(self._frames[0])
+            if isinstance(told, protocol.Cancel):
+                del self._frames[0]
+            return told
         finally:
-            for each in (waiting, hangup):
+            for each in (waiting, reading):
                 each.cancel()
-            await asyncio.gather(waiting, hangup, return_exceptions=True)
+            await asyncio.gather(waiting, reading, return_exceptions=True)

@@ -15,6 +15,7 @@ MAX_CODE_CHARACTERS = 1_000_000
 
 PackageName = Annotated[str, Field(min_length=1, max_length=214, examples=["six"])]
 SessionId = Annotated[str, Field(min_length=1, max_length=64)]
+ExecutionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 # Less than these is no limit but a broken session: a slot's file system has a least size, and an
@@ -80,6 +81,10 @@ class ExecuteRequest(WireModel):
             "output, for its files are limited when it is created"
         ),
     ] = None
+    execution_id: Annotated[
+        ExecutionId | None,
+        Field(description="a name of your own for this run, for POST /executions/{id}/cancel"),
+    ] = None
     session_id: Annotated[
         SessionId | None,
         Field(description="a live session; without it the run has a fresh one that ends with it"),
@@ -103,6 +108,7 @@ class ExecuteResult(WireReply):
     stderr: str = ""
     result: str | None = None
     error: ExecutionError | None = None
+    execution_id: str | None = None
     session_id: str | None = None
     duration_ms: float = 0.0
     peak_memory_bytes: int = 0
@@ -115,6 +121,14 @@ class ExecuteResult(WireReply):
             description="a timeout for which the request's deadline came before the cell's limit"
         ),
     ] = False
+
+
+class ExecutionCancelled(WireReply):
+    """An execution that was ended on request."""
+
+    execution_id: str
+    session_id: str | None = None
+    status: ExecutionStatus = "cancelled"
 
 
 class SessionRequest(WireModel):
@@ -138,6 +152,9 @@ class PackageRequest(WireModel):
     package: PackageName
     version: Annotated[str | None, Field(max_length=64)] = None
     session_id: SessionId | None = None
+    also_new_sessions: Annotated[
+        bool, Field(description="with `session_id`: new sessions shall see it as well")
+    ] = False
 
 
 class InstalledPackage(WireReply):
