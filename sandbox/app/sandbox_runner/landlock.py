@@ -76,7 +76,15 @@ def create_ruleset(rules: Sequence[PathRule], abi: int) -> int:
 
 def create_signal_scope() -> int:
     """Return a ruleset that keeps signals inside: `kill(-1)` reaches only this domain."""
-    return _create(0, 0, _ABSTRACT_SOCKETS_AND_SIGNALS, ABI_SCOPES)
+    ruleset = _create(_REFER, 0, _ABSTRACT_SOCKETS_AND_SIGNALS, ABI_SCOPES)
+    # Every domain refuses to move files between folders until a rule allows it, also a domain that
+    # says nothing of files: without this a cell could not rename from folder to folder.
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        _add(ruleset, root, _REFER)
+    finally:
+        os.close(root)
+    return ruleset
 
 
 def restrict_self(ruleset: int) -> None:
@@ -103,7 +111,11 @@ def _allow(ruleset: int, rule: PathRule, handled: int) -> None:
         rights = _WRITE if rule.is_writable else _READ
         if not stat.S_ISDIR(os.fstat(path).st_mode):
             rights &= _FILE_ONLY
-        attributes = struct.pack("=Qi", rights & handled, path)
-        kernel.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, attributes, 0)
+        _add(ruleset, path, rights & handled)
     finally:
         os.close(path)
+
+
+def _add(ruleset: int, path: int, rights: int) -> None:
+    attributes = struct.pack("=Qi", rights, path)
+    kernel.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, attributes, 0)
