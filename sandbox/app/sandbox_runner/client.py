@@ -6,8 +6,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from sandbox_runner.file_messages import (
+    DeleteFile,
+    FileDeleted,
+    FileEnd,
+    FileList,
+    FileRefused,
+    FileWritten,
+    ListFiles,
+    ReadFile,
+    WriteFile,
+)
 from sandbox_runner.protocol import (
     MAX_EVENT_BYTES,
+    MAX_OUTPUT_BYTES,
     Cancel,
     Close,
     Done,
@@ -26,6 +38,7 @@ from sandbox_runner.protocol import (
     Reset,
     ResetDone,
     Run,
+    encode_frame,
     encode_request,
     parse_event,
 )
@@ -77,7 +90,9 @@ class RunnerSession:
         self._connection = _connect(path, patience_seconds)
         self._decoder = FrameDecoder(max_json_bytes=MAX_EVENT_BYTES)
         self._events: list[Event] = []
-        self._output = {FrameKind.STDOUT: bytearray(), FrameKind.STDERR: bytearray()}
+        self._output = {
+            kind: bytearray() for kind in (FrameKind.STDOUT, FrameKind.STDERR, FrameKind.FILE)
+        }
         self._count = 0
         try:
             self.send(Open(limits or Limits(), package_path))
@@ -121,7 +136,9 @@ class RunnerSession:
             raise RefusedError(event)
         if not isinstance(event, Done):
             raise TypeError(event)
-        stdout, stderr = (bytes(buffer) for buffer in self._output.values())
+        stdout, stderr = (
+            bytes(self._output[kind]) for kind in (FrameKind.STDOUT, FrameKind.STDERR)
+        )
         return CellRun(event, stdout, stderr)
 
     def wait_for_output(self, text: bytes) -> None:
@@ -146,6 +163,50 @@ class RunnerSession:
             raise RefusedError(event)
         if not isinstance(event, ResetDone):
             raise TypeError(event)
+
+    def files(self) -> FileList:
+        """List the session's files."""
+        self.send(ListFiles())
+        event = self.next_event()
+        if not isinstance(event, FileList):
+            raise TypeError(event)
+        return event
+
+    def read_file(self, path: str) -> bytes | FileRefused:
+        """Return a file's content."""
+        self.send(ReadFile(path))
+        opened = self.next_event()
+        if isinstance(opened, FileRefused):
+            return opened
+        end = self.next_event()
+        if not isinstance(end, FileEnd) or not end.is_whole:
+            raise TypeError(end)
+        content = bytes(self._output[FrameKind.FILE])
+        self._output[FrameKind.FILE].clear()
+        return content
+
+    def write_file(self, path: str, content: bytes) -> FileWritten | FileRefused:
+        """Write a file in one go; an upload that is refused early is sent to its end."""
+        self.send(WriteFile(path))
+        for start in range(0, len(content), MAX_OUTPUT_BYTES):
+            self.send_piece(content[start : start + MAX_OUTPUT_BYTES])
+        self.send_piece(b"")
+        event = self.next_event()
+        if not isinstance(event, FileWritten | FileRefused):
+            raise TypeError(event)
+        return event
+
+    def send_piece(self, data: bytes) -> None:
+        """Send a FILE frame; an empty one ends an upload."""
+        self._connection.sendall(encode_frame(FrameKind.FILE, data))
+
+    def delete_file(self, path: str) -> FileDeleted | FileRefused:
+        """Remove a file."""
+        self.send(DeleteFile(path))
+        event = self.next_event()
+        if not isinstance(event, FileDeleted | FileRefused):
+            raise TypeError(event)
+        return event
 
     def cancel(self) -> None:
         """Ask for the end of the run in progress."""

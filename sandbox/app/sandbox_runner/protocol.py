@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from sandbox_runner import file_messages
+from sandbox_runner.file_messages import FileChanges, FileEvent, FileRequest
 from sandbox_runner.frames import (
     HEADER_BYTES,
     MAX_EVENT_BYTES,
@@ -125,7 +127,7 @@ class Close:
     """End the session."""
 
 
-Request: TypeAlias = Hello | Open | Run | Cancel | Reset | Packages | Close
+Request: TypeAlias = Hello | Open | Run | Cancel | Reset | Packages | Close | FileRequest
 
 _OP_NAMES: Final[Mapping[type[Request], str]] = {
     Hello: "hello",
@@ -146,6 +148,8 @@ _BARE: Final[Mapping[str, Request]] = {
 
 def encode_request(request: Request) -> bytes:
     """Return the frame of a request."""
+    if isinstance(request, FileRequest):
+        return encode_frame(FrameKind.JSON, dump(file_messages.request_message(request)))
     message = {"op": _OP_NAMES[type(request)], **asdict(request)}
     return encode_frame(FrameKind.JSON, dump(message))
 
@@ -170,6 +174,8 @@ def parse_request(frame: Frame) -> Request:
     if isinstance(op, str) and op in _BARE:
         only(message)
         return _BARE[op]
+    if isinstance(op, str) and op in file_messages.REQUESTS:
+        return file_messages.parse_request(op, message)
     raise ProtocolError(f"unknown op {str(op)[:40]!r}")
 
 
@@ -294,9 +300,10 @@ class Done:
     stdout_dropped: int = 0
     stderr_dropped: int = 0
     session_ended: bool = False
+    files: FileChanges = field(default_factory=FileChanges)
 
 
-Event: TypeAlias = HelloEvent | Opened | Refused | PackagesApplied | ResetDone | Done
+Event: TypeAlias = HelloEvent | Opened | Refused | PackagesApplied | ResetDone | Done | FileEvent
 
 _EVENT_NAMES: Final[Mapping[type[Event], str]] = {
     HelloEvent: "hello",
@@ -310,6 +317,8 @@ _EVENT_NAMES: Final[Mapping[type[Event], str]] = {
 
 def encode_event(event: Event) -> bytes:
     """Return the frame of an event."""
+    if isinstance(event, FileEvent):
+        return encode_frame(FrameKind.JSON, dump(file_messages.event_message(event)))
     message = {"event": _EVENT_NAMES[type(event)], **asdict(event)}
     return encode_frame(FrameKind.JSON, dump(message))
 
@@ -332,13 +341,13 @@ def parse_event(frame: Frame) -> Event:
                 return Opened(session=string(message, "session"))
             case "refused":
                 return _parse_refused(message)
-            case "packages":
-                return PackagesApplied()
-            case "reset":
-                return ResetDone()
+            case "packages" | "reset":
+                return PackagesApplied() if name == "packages" else ResetDone()
             case "done":
                 return _parse_done(message)
-    except (KeyError, TypeError) as error:
+            case str() if name in file_messages.EVENTS:
+                return file_messages.parse_event(name, message)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"malformed {name} event: {error}") from None
     raise ProtocolError(f"unknown event {str(name)[:40]!r}")
 
@@ -373,4 +382,7 @@ def _parse_done(message: dict[str, Any]) -> Done:
     if message["status"] not in get_args(Status):
         raise ProtocolError(f"unknown status {message['status']!r}")
     error = message.pop("error", None)
-    return Done(**message, error=None if error is None else CellError(**error))
+    return Done(
+        **{**message, "files": file_messages.parse_changes(message["files"])},
+        error=None if error is None else CellError(**error),
+    )

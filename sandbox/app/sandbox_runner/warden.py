@@ -11,6 +11,8 @@ from typing import Final
 
 from sandbox_runner import control, kernel, landlock, link, log, report, slot_usage
 from sandbox_runner.control import Claim, Spawn, WardenReady
+from sandbox_runner.file_desk import FileDesk, Interrupted, Stalled
+from sandbox_runner.file_messages import FileChanges, FileEvent, FileRequest
 from sandbox_runner.held_worker import HeldWorker, tasks_of_user
 from sandbox_runner.limits import LimitRefused, settle_run
 from sandbox_runner.output import OutputMeter
@@ -22,6 +24,7 @@ from sandbox_runner.protocol import (
     Close,
     Done,
     FrameDecoder,
+    FrameKind,
     Opened,
     Packages,
     PackagesApplied,
@@ -33,8 +36,10 @@ from sandbox_runner.protocol import (
     Run,
     Status,
     encode_event,
+    encode_frame,
     parse_request,
 )
+from sandbox_runner.slot_changes import ChangeWatch
 from sandbox_runner.worker import Confinement
 
 _PACKAGES_SECONDS: Final = 5.0
@@ -133,7 +138,7 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
             held.limit(claim.limits, fork.user_tasks)
         session = Session(order, fork, claim.limits, held, connection, line)
         session.serve(claim.package_path)
-    except (EOFError, PeerGone):
+    except (EOFError, PeerGone, Stalled):
         return  # nobody wants the session any more: the usual end
     except OSError as error:
         log.event("session.lost", level="error", session=order.session, reason=repr(error))
@@ -191,7 +196,9 @@ class Session:
         self._line = line
         self._slot = os.open(order.slot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._decoder = FrameDecoder(max_json_bytes=MAX_REQUEST_BYTES)
-        self._requests: deque[Request] = deque()
+        self._requests: deque[Request | bytes] = deque()
+        self._changes = ChangeWatch(self._slot)
+        self._desk = FileDesk(self._slot, order.has_quota, limits, self._changes, self)
         self._outbox = bytearray()
         self._peak_bytes = 0
         self._is_running = False
@@ -223,7 +230,7 @@ class Session:
             continue
         self._flush(_FLUSH_SECONDS)
 
-    def _serve(self, request: Request) -> bool:
+    def _serve(self, request: Request | bytes) -> bool:
         """Answer one request; say whether the session lives on."""
         match request:
             case Run():
@@ -232,16 +239,22 @@ class Session:
                 return self._use_packages(request.path) and self._say(PackagesApplied())
             case Reset():
                 self._renew()
-                path = self._package_path
-                return (path is None or self._use_packages(path)) and self._say(ResetDone())
+                former = self._package_path
+                return (former is None or self._use_packages(former)) and self._say(ResetDone())
             case Cancel():
                 return True  # the run was over before the request came
             case Close():
                 return False
             case other:
-                return self._refuse(f"{type(other).__name__} has no place in a session")
+                return self._serve_files(other)
 
-    def _next_request(self) -> Request:
+    def _serve_files(self, request: Request | bytes) -> bool:
+        if not isinstance(request, FileRequest):
+            return self._refuse(f"{type(request).__name__} has no place in a session")
+        self._desk.serve(request)
+        return True
+
+    def _next_request(self) -> Request | bytes:
         while not self._requests:
             self._turn(None)
         return self._requests.popleft()
@@ -259,7 +272,9 @@ class Session:
         self._hold(held)
         self._fork.finish(held, self._limits)
 
-    def _say(self, event: Opened | Refused | Done | PackagesApplied | ResetDone) -> bool:
+    def _say(
+        self, event: Opened | Refused | Done | PackagesApplied | ResetDone | FileEvent
+    ) -> bool:
         self._outbox += encode_event(event)
         self._flush(0)
         return True
@@ -286,11 +301,17 @@ class Session:
             self._tree.kill()
             kill_seconds = time.monotonic() - kill_started
         self._drain()
-        self._say(self._done(request, ending, duration, kill_seconds))
+        changes = self._changes.since_last()
+        self._say(self._done(request, ending, duration, kill_seconds, changes))
         return ending.report is not None or ending.is_reset
 
     def _done(
-        self, request: Run, ending: Ending, duration: float, kill_seconds: float | None
+        self,
+        request: Run,
+        ending: Ending,
+        duration: float,
+        kill_seconds: float | None,
+        changes: FileChanges,
     ) -> Done:
         said = report.parse(ending.report) if ending.report is not None else report.Report()
         end = self._tree.exit_of_root() if ending.report is None else None
@@ -313,6 +334,7 @@ class Session:
             stdout_dropped=self._stdout.dropped,
             stderr_dropped=self._stderr.dropped,
             session_ended=ending.report is None and not ending.is_reset,
+            files=changes,
         )
 
     def _use_packages(self, path: str) -> bool:
@@ -432,9 +454,43 @@ class Session:
             text = f"more than {self._limits.disk_bytes} bytes in files"
         elif used.entries > self._limits.disk_entries:
             text = f"more than {self._limits.disk_entries} files and folders"
+        elif not used.is_whole:
+            text = f"more than {slot_usage.MAX_DEPTH} folders in each other"
         else:
             return None
         return CellError("DiskLimit", text, "")
+
+    # ------------------------------------------------------------ the line, for transfers of files
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all that was said has been taken."""
+        return not self._outbox
+
+    def say_of_files(self, event: FileEvent) -> None:
+        """Send an event."""
+        self._say(event)
+
+    def send_piece(self, data: bytes) -> None:
+        """Send a FILE frame."""
+        self._outbox += encode_frame(FrameKind.FILE, data)
+        self._flush(0)
+
+    def take_piece(self) -> bytes | None:
+        """Return the next FILE frame's payload, None if none has come."""
+        if not self._requests:
+            return None
+        match self._requests.popleft():
+            case bytes() as piece:
+                return piece
+            case Cancel():
+                raise Interrupted
+            case other:
+                raise PeerGone(f"{type(other).__name__} came during a transfer")
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until something can be sent or has come."""
+        self._turn(timeout_seconds)
 
     # ------------------------------------------------------------ descriptors
 
@@ -483,7 +539,10 @@ class Session:
         if not data:
             raise PeerGone("the service hung up")
         try:
-            self._requests.extend(parse_request(frame) for frame in self._decoder.feed(data))
+            self._requests.extend(
+                frame.payload if frame.kind is FrameKind.FILE else parse_request(frame)
+                for frame in self._decoder.feed(data)
+            )
         except ProtocolError as error:
             self._refuse(str(error))
             self._flush(_FLUSH_SECONDS)
