@@ -69,9 +69,13 @@ def test_proxies_stand_only_before_what_is_outside(url, is_internal):
 
 
 def test_window_is_unbounded_for_the_embedded_model_alone():
-    assert chosen().context_tokens(None) is None
-    assert chosen(llm_base_url="http://a/v1").context_tokens(None) == 8192
-    assert chosen(llm_base_url="http://a/v1").context_tokens(4096) == 4096
+    assert chosen().default_window is None
+    assert chosen(llm_base_url="http://a/v1").default_window == 8192
+
+
+def test_server_s_own_api_lies_before_the_v1():
+    assert chosen(llm_base_url="http://a:1/v1").root_url == "http://a:1"
+    assert chosen(llm_base_url="http://a/prefix/v1/").root_url == "http://a/prefix"
 
 
 def from_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> MiddlewareSettings:

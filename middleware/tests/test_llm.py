@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from middleware.adapters.llm import OpenAiChatModel, Sampling, is_listed
+from middleware.adapters.llm import OpenAiChatModel, Sampling
+from middleware.adapters.model_server import is_listed
 from middleware.conversation import (
     AssistantMessage,
     ModelRequest,

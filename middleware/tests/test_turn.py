@@ -321,16 +321,27 @@ async def test_large_tool_result_keeps_head_and_tail_for_the_model_and_all_for_t
 async def test_old_results_are_trimmed_and_the_turn_says_so():
     toolbox = toolbox_of((CLOCK, lambda _: ToolResult("z" * 4000)))
     replies = [calls(("get_current_time", "{}"))] * 4 + [says("Done.")]
-    model = ScriptedModel(replies)
-    outcome = await run(
-        model, toolbox, context_tokens=4096, max_answer_tokens=500, max_tool_output_characters=4000
-    )
+    model = ScriptedModel(replies, window_tokens=4096)
+    outcome = await run(model, toolbox, max_answer_tokens=500, max_tool_output_characters=4000)
     assert outcome.notices
     assert "removed" in outcome.notices[0]
     final = model.requests[-1].messages
     assert final[0] == RULES
     assert final[1] == ASK[1]
     assert last_tool_texts(model)[-1] == "z" * 4000
+
+
+async def test_small_window_leaves_the_answer_a_quarter_and_the_model_is_told_so():
+    model = ScriptedModel([says("Done.")], window_tokens=2000)
+    await run(model)
+    (request,) = model.requests
+    assert (request.window_tokens, request.answer_tokens) == (2000, 500)
+
+
+async def test_without_a_window_the_answer_has_its_own_bound():
+    model = ScriptedModel([says("Done.")])
+    await run(model, max_answer_tokens=700)
+    assert (model.requests[0].window_tokens, model.requests[0].answer_tokens) == (None, 700)
 
 
 async def test_hanging_model_ends_in_a_typed_error_within_the_deadline():

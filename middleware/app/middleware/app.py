@@ -13,6 +13,7 @@ from servicekit.outbound import internal_client, outward_client
 from servicekit.service import Service, build_app
 
 from middleware.adapters.llm import OpenAiChatModel, Sampling
+from middleware.adapters.pull_file import PullFile
 from middleware.adapters.toolbox import GatewayToolbox, mcp_endpoint
 from middleware.budget import TurnLimits
 from middleware.chat import Chat
@@ -52,7 +53,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             used_model = model or await _open_model(settings, endpoint, stack)
             used_toolbox = toolbox or await _open_toolbox(settings, stack)
-            turn = Turn(used_model, used_toolbox, _limits(settings, endpoint))
+            turn = Turn(used_model, used_toolbox, _limits(settings))
             yield Wiring(
                 chat=Chat(turn, system_prompt, settings.chat_timeout_seconds),
                 execution=Execution(used_toolbox),
@@ -95,7 +96,13 @@ async def _open_model(
     )
     await stack.enter_async_context(client)
     sampling = Sampling(settings.max_answer_tokens, settings.temperature)
-    return OpenAiChatModel(endpoint, sampling, client)
+    return OpenAiChatModel(
+        endpoint,
+        sampling,
+        client,
+        configured_window=settings.context_tokens,
+        read_pull=PullFile(settings.model_pull_path),
+    )
 
 
 async def _open_toolbox(settings: MiddlewareSettings, stack: AsyncExitStack) -> Toolbox:
@@ -117,11 +124,10 @@ def _dependencies(wiring: Wiring) -> Sequence[Dependency]:
     )
 
 
-def _limits(settings: MiddlewareSettings, endpoint: Endpoint) -> TurnLimits:
+def _limits(settings: MiddlewareSettings) -> TurnLimits:
     return TurnLimits(
         max_steps=settings.max_steps,
         max_tool_output_characters=settings.max_tool_output_characters,
-        context_tokens=endpoint.context_tokens(settings.context_tokens),
         max_answer_tokens=settings.max_answer_tokens,
     )
 

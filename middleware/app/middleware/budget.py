@@ -6,6 +6,8 @@ from servicekit.deadline import Deadline
 
 # A tool that hangs must leave the model time to say so.
 _TOOL_SHARE_OF_REST = 0.75
+# An answer may have one of so many equal parts of the window.
+_WINDOW_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,23 @@ class TurnLimits:
         In how many answers of one turn the same call may fail before the turn ends.
     max_tool_output_characters
         What the model sees of one tool result.
-    context_tokens
-        The model's window; None where it has none.
     max_answer_tokens
-        The bound on one answer, which the window must leave free.
+        The bound on one answer; a small window bounds it further.
     """
 
     max_steps: int = 8
     max_refused_calls: int = 4
     max_same_failures: int = 3
     max_tool_output_characters: int = 16_000
-    context_tokens: int | None = None
     max_answer_tokens: int = 2048
+
+    def answer_tokens(self, window: int | None) -> int:
+        """Return what is kept free for one answer; a small window is the conversation's first."""
+        return (
+            min(self.max_answer_tokens, window // _WINDOW_PARTS)
+            if window
+            else self.max_answer_tokens
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,13 +111,21 @@ class ModelAnswer:
 class ModelRequest:
     """What the model is asked in one step.
 
-    `is_retry_without_thinking` asks a model that thought itself into an empty
-    answer to answer without thinking.
+    Attributes
+    ----------
+    is_retry_without_thinking
+        Asks a model that thought itself into an empty answer to answer without thinking.
+    window_tokens
+        The window that the conversation was fitted to; None where there is none.
+    answer_tokens
+        What the window leaves free for the answer; None where nothing bounds it.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     is_retry_without_thinking: bool = False
+    window_tokens: int | None = None
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,14 @@ class Endpoint:
             return ":" not in host or _is_near(host, parts.scheme)
         return _is_near(host, parts.scheme)
 
-    def context_tokens(self, configured: int | None) -> int | None:
-        """Return the model's window; None where there is none."""
-        if configured is not None:
-            return configured
+    @property
+    def root_url(self) -> str:
+        """The server's own address, before the API's `/v1`."""
+        return self.base_url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def default_window(self) -> int | None:
+        """The window, in tokens, of a model of which nothing is known; None where there is none."""
         return None if self.kind == "embedded" else _DEFAULT_CONTEXT_TOKENS
 
 

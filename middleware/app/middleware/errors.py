@@ -61,6 +61,13 @@ class LlmModelNotFound(UpstreamUnavailable):
     title = "The model is not on its server"
 
 
+class LlmModelPulling(ServiceUnavailable):
+    """The model is being pulled; the detail says how far that is."""
+
+    type = "llm-model-pulling"
+    title = "The model is still being pulled"
+
+
 class LlmRefusedKey(UpstreamUnavailable):
     """The model's server wants another key."""
 

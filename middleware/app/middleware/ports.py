@@ -25,6 +25,13 @@ class ChatModel(Protocol):
         """
         ...
 
+    async def window(self, deadline: Deadline) -> int | None:
+        """Return the model's window in tokens, as it is now; None where there is none.
+
+        Raises nothing: a server that can't say it gets a careful guess.
+        """
+        ...
+
     async def check(self) -> None:
         """Return when a chat with the model works now; raise the reason otherwise."""
         ...

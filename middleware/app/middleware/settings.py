@@ -80,7 +80,11 @@ class MiddlewareSettings(ServiceSettings):
     )
     context_tokens: Annotated[int | None, Field(ge=512, le=10_000_000)] = Field(
         None,
-        description="the model's window in tokens; unset: 8192, the embedded model has none",
+        description="the model's window in tokens, where it is smaller than the server says; "
+        "unset: what the server says, else 8192; the embedded model has none",
+    )
+    model_pull_path: Path | None = Field(
+        None, description="file in which the service that pulls the model says how far it is"
     )
     max_tool_output_characters: Annotated[int, Field(ge=200, le=1_000_000)] = Field(
         16_000, description="characters of one tool result that the model sees, head and tail kept"

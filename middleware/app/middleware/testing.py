@@ -45,6 +45,12 @@ class ScriptedModel:
     requests: list[ModelRequest] = field(default_factory=list)
     deadlines: list[Deadline] = field(default_factory=list)
     failure: StackError | None = None
+    window_tokens: int | None = None
+
+    async def window(self, deadline: Deadline) -> int | None:
+        """Return `window_tokens`."""
+        del deadline
+        return self.window_tokens
 
     async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
         """Return the next prepared answer, or raise it."""
@@ -68,6 +74,11 @@ class HangingModel:
     name: str = "hanging"
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def window(self, deadline: Deadline) -> int | None:
+        """Have none."""
+        del deadline
+        return None
 
     async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
         """Wait for ever."""

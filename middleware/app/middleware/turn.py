@@ -105,6 +105,7 @@ class _Progress:
 
     messages: tuple[Message, ...]
     budget: Budget
+    window: int | None = None
     records: tuple[CallRecord, ...] = ()
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
@@ -186,7 +187,11 @@ class Turn:
         """
         own = await self._tools(deadline) if has_tools else ()
         offer = Offer.of(own, client_tools)
-        progress = _Progress(offer.renamed_for_model(messages), Budget.of(self.limits, deadline))
+        progress = _Progress(
+            offer.renamed_for_model(messages),
+            Budget.of(self.limits, deadline),
+            window=await self.model.window(deadline),
+        )
         while True:
             try:
                 answer, progress = await self._ask(progress, offer)
@@ -207,13 +212,19 @@ class Turn:
 
     async def _ask(self, progress: _Progress, offer: Offer) -> tuple[ModelAnswer, _Progress]:
         """Return an answer that says or calls something; an empty one is asked for again."""
+        answer_tokens = self.limits.answer_tokens(progress.window)
         fitted = fit(
             progress.messages,
             offer.tools,
-            window=self.limits.context_tokens,
-            answer_tokens=self.limits.max_answer_tokens,
+            window=progress.window,
+            answer_tokens=answer_tokens,
         )
-        request = ModelRequest(fitted.messages, offer.tools)
+        request = ModelRequest(
+            fitted.messages,
+            offer.tools,
+            window_tokens=progress.window,
+            answer_tokens=answer_tokens,
+        )
         answer = await self._answer(request, progress.budget.deadline)
         if answer.is_empty:
             first = answer
@@ -221,9 +232,9 @@ class Turn:
             answer = await self._answer(request, progress.budget.deadline)
             answer = replace(answer, usage=answer.usage.plus(first.usage))
         if answer.is_empty:
-            raise empty_answer(answer, self.limits.max_answer_tokens)
+            raise empty_answer(answer, answer_tokens)
         answer = _with_usable_ids(_recovered(answer, offer), progress)
-        _refuse_half_calls(answer, self.limits)
+        _refuse_half_calls(answer, answer_tokens)
         return answer, progress.after_answer(answer, fitted.notice)
 
     async def _answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
@@ -353,7 +364,7 @@ def _with_usable_ids(answer: ModelAnswer, progress: _Progress) -> ModelAnswer:
     return replace(answer, calls=tuple(calls))
 
 
-def _refuse_half_calls(answer: ModelAnswer, limits: TurnLimits) -> None:
+def _refuse_half_calls(answer: ModelAnswer, answer_tokens: int) -> None:
     """Raise when the bound on one answer cut a call: half a program must not run."""
     if answer.finish_reason != "length":
         return
@@ -361,7 +372,7 @@ def _refuse_half_calls(answer: ModelAnswer, limits: TurnLimits) -> None:
         try:
             json.loads(call.arguments_text)
         except ValueError:
-            raise cut_call(limits.max_answer_tokens) from None
+            raise cut_call(answer_tokens) from None
 
 
 def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None = None) -> _Made:

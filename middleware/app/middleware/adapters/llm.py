@@ -20,7 +20,8 @@ from servicekit.errors import StackError
 from servicekit.logs import get_logger
 
 from middleware.adapters.completion import Assembly, wire_messages, wire_tools
-from middleware.adapters.llm_errors import Blame, of_status, typed
+from middleware.adapters.llm_errors import Blame, ReadPull, no_pull, typed
+from middleware.adapters.model_server import ModelServer
 from middleware.conversation import ModelAnswer, ModelRequest
 from middleware.endpoint import Endpoint
 from middleware.errors import LlmBusy, LlmCutOff, LlmFailed, LlmUnreachable
@@ -36,11 +37,8 @@ _PAUSES_SECONDS: dict[type[StackError], Sequence[float]] = {
     LlmCutOff: (0.25,),
     LlmFailed: (0.5,),
 }
-_CHECK_SECONDS = 2.5
 _CONNECT_SECONDS = 5.0
 _CHAT = "chat"
-# Reachable, and without a list of models: not every endpoint has one.
-_NO_LIST = frozenset({400, 404, 405, 501})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,25 @@ class OpenAiChatModel:
     ----------
     client
         The HTTP client to the endpoint; it is closed by whoever opened it.
+    configured_window
+        The model's window in tokens, where it is set.
+    read_pull
+        Tells how far the pull of a model is that is not there yet.
     """
 
-    def __init__(self, endpoint: Endpoint, sampling: Sampling, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        sampling: Sampling,
+        client: httpx.AsyncClient,
+        *,
+        configured_window: int | None = None,
+        read_pull: ReadPull = no_pull,
+    ) -> None:
         self._endpoint = endpoint
         self._sampling = sampling
-        self._blame = Blame(endpoint)
-        self._http = client
+        self._blame = Blame(endpoint, read_pull)
+        self._server = ModelServer(endpoint, client, self._blame, configured_window)
         self._client = _official_client(endpoint, client)
         # OpenAI's newer models refuse the name that everybody else needs.
         self._bound_name = "max_tokens"
@@ -89,32 +99,20 @@ class OpenAiChatModel:
             tried += 1
             await asyncio.sleep(pause)
 
+    async def window(self, deadline: Deadline) -> int | None:
+        """Return the model's window; see the port."""
+        return await self._server.window(deadline)
+
     async def check(self) -> None:
         """Return when the endpoint has the model; raise the reason otherwise."""
-        key = self._endpoint.api_key
-        try:
-            async with asyncio.timeout(_CHECK_SECONDS):
-                response = await self._http.get(
-                    f"{self._endpoint.base_url}/models",
-                    headers={"Authorization": f"Bearer {key}"} if key else {},
-                    timeout=_CHECK_SECONDS,
-                )
-        except (TimeoutError, httpx.TimeoutException):
-            raise self._blame.slow() from None
-        except httpx.HTTPError:
-            raise self._blame.unreachable() from None
-        if response.status_code in _NO_LIST:
-            return
-        if not response.is_success:
-            raise of_status(response.status_code, response.text, self._blame)
-        if not is_listed(self.name, response.content):
-            raise self._blame.model_not_found()
+        await self._server.check()
 
     async def _measured(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
         begun = time.monotonic()
         error_type = ""
         try:
             answer = await self._asked(request, deadline)
+            self._refuse_cut_prompt(answer, request)
         except StackError as error:
             error_type = error.type
             raise
@@ -177,11 +175,18 @@ class OpenAiChatModel:
                 raise self._blame.cut_off(type(error.__cause__ or error).__name__) from None
         return assembly.answer(self._blame)
 
+    def _refuse_cut_prompt(self, answer: ModelAnswer, request: ModelRequest) -> None:
+        """Raise when the server filled its window and answered the rest of the prompt."""
+        window, used = request.window_tokens, answer.usage.prompt_tokens
+        if window is not None and self._server.cuts_silently and used >= window:
+            raise self._blame.cut_prompt(window)
+
     def _body(self, request: ModelRequest) -> dict[str, Any]:
+        bound = self._sampling.max_answer_tokens
         body: dict[str, Any] = {
             "model": self.name,
             "messages": wire_messages(request.messages),
-            self._bound_name: self._sampling.max_answer_tokens,
+            self._bound_name: min(request.answer_tokens or bound, bound),
         }
         if request.tools:
             body["tools"] = wire_tools(request.tools)
@@ -227,19 +232,3 @@ def _completion(body: bytes) -> ChatCompletion:
     if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
         raise ValueError("no choices")  # noqa: TRY004  # the reader's one kind of failure
     return ChatCompletion.construct(**document)
-
-
-def is_listed(model: str, body: bytes) -> bool:
-    """Whether a list of models has this one, as far as the list can be trusted."""
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return True
-    if not isinstance(document, dict) or "data" not in document:
-        return True
-    entries = [entry for entry in document["data"] or () if isinstance(entry, dict)]
-    ids = {str(entry.get("id")) for entry in entries}
-    # llama.cpp serves its one model under any name; LiteLLM lists patterns.
-    if any(entry.get("owned_by") == "llamacpp" for entry in entries) or any("*" in i for i in ids):
-        return True
-    return not ids.isdisjoint({model, f"{model}:latest", model.removesuffix(":latest")})

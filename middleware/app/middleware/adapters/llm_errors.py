@@ -1,5 +1,7 @@
 """What the model's server says when it fails, as errors that say what to do."""
 
+from collections.abc import Callable
+
 import openai
 from servicekit.errors import StackError
 
@@ -10,22 +12,38 @@ from middleware.errors import (
     LlmCutOff,
     LlmFailed,
     LlmModelNotFound,
+    LlmModelPulling,
     LlmNoTools,
     LlmRefusedKey,
     LlmRejected,
     LlmTimeout,
     LlmUnreachable,
 )
+from middleware.model_pull import ModelPull
+
+ReadPull = Callable[[], ModelPull | None]
 
 _MAX_QUOTE = 300
 _HOP = "model"
 
 
-class Blame:
-    """Builds errors that name the endpoint and the model, never the key."""
+def no_pull() -> ModelPull | None:
+    """Know of no pull."""
+    return None
 
-    def __init__(self, endpoint: Endpoint) -> None:
+
+class Blame:
+    """Builds errors that name the endpoint and the model, never the key.
+
+    Parameters
+    ----------
+    read_pull
+        Tells how far the pull of a model is that is not there yet.
+    """
+
+    def __init__(self, endpoint: Endpoint, read_pull: ReadPull = no_pull) -> None:
         self._endpoint = endpoint
+        self._read_pull = read_pull
         self._model = endpoint.model
         self._url = endpoint.shown_url
         self._is_embedded = endpoint.kind == "embedded"
@@ -47,11 +65,31 @@ class Blame:
             hop=_HOP,
         )
 
-    def model_not_found(self) -> LlmModelNotFound:
-        """Blame the name of a model that the server lacks."""
+    def model_not_found(self) -> StackError:
+        """Blame the name of a model that the server lacks, or say how far its pull is."""
+        pull = self._read_pull()
+        if pull is not None and pull.is_of(self._model):
+            return self._pull_failing(pull) if pull.is_failing else self._pulling(pull)
         return LlmModelNotFound(
             f"The server at {self._url} has no model {self._model!r}. Set LLM_MODEL_NAME to one "
             f"that it has; with Ollama, get it by `ollama pull {self._model}`.",
+            hop=_HOP,
+        )
+
+    def _pulling(self, pull: ModelPull) -> StackError:
+        return LlmModelPulling(
+            f"The model {self._model} is still being pulled: {pull.progress}. Ask again then.",
+            retry_after_seconds=pull.retry_after_seconds,
+            hop=_HOP,
+            percent=pull.percent,
+        )
+
+    def _pull_failing(self, pull: ModelPull) -> StackError:
+        return LlmModelNotFound(
+            f"The model {self._model} is not there: its pull has failed {pull.failures} times, and "
+            f"is tried again in {max(1, round(pull.next_try_seconds))} s. "
+            f"The last time {self._quote(pull.reason)}.",
+            retry_after_seconds=pull.retry_after_seconds,
             hop=_HOP,
         )
 
@@ -86,6 +124,17 @@ class Blame:
             f"The conversation is too long for the model {self._model}: {self._quote(said)}. "
             "Send a shorter one, or set MIDDLEWARE_CONTEXT_TOKENS to the model's window.",
             hop=_HOP,
+        )
+
+    def cut_prompt(self, window: int) -> ContextTooLong:
+        """Blame a server that cut the conversation to its window and answered the rest."""
+        return ContextTooLong(
+            f"The conversation did not fit into the window of the model {self._model}, which has "
+            f"{window} tokens: its server cut it without a word, so that its answer was thrown "
+            "away. Send a shorter one, or give the server a larger window (with Ollama: "
+            "OLLAMA_CONTEXT_LENGTH).",
+            hop=_HOP,
+            context_tokens=window,
         )
 
     def failed(self, said: str, *, status: int | None = None, is_final: bool = False) -> LlmFailed:
