@@ -1,8 +1,8 @@
 """The stack in containers for the tests of this folder.
 
-Those that need an engine run only where STACK_CONTAINERS=1 asks for them; there nothing is skipped.
-STACK_COMPOSE=v2 takes the newer generation of Compose, else it is docker-compose 1.29. The images stand
-on those of `make images-offline`; PYTHON_IMAGE and PROMETHEUS_IMAGE name others.
+Those that need an engine run only where STACK_CONTAINERS=1 asks for them; there nothing is
+skipped. STACK_COMPOSE=v2 takes the newer generation of Compose, else it is docker-compose 1.29. The
+images stand on those of `make images-offline`; PYTHON_IMAGE and PROMETHEUS_IMAGE name others.
 """
 
 import os
@@ -51,7 +51,8 @@ def ordinary(room: Path) -> Person:
 def stack(room: Path, ordinary: Person) -> Iterator[Containers]:
     """The stack with the embedded model, started from a fresh clone as an ordinary user types it.
 
-    It takes the place of the fixture for local processes. Tests share it: whoever breaks it heals it.
+    It takes the place of the fixture for local processes. Tests share it: whoever breaks it heals
+    it.
     """
     with containers(room / "shared" / "mcp-stack", person=ordinary) as started:
         started.compose("build", seconds=900)

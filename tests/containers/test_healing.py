@@ -55,7 +55,7 @@ def chats(stack: Containers) -> Iterator[Chatter]:
 
 
 def assert_typed(chatter: Chatter, service: str) -> None:
-    """Each chat ended in an answer or in an error with a type; but a dead front door says nothing."""
+    """Each chat ended in an answer or a typed error; but a dead front door says nothing."""
     for status, answer in chatter.endings:
         if status == 0:
             assert service == "middleware", answer

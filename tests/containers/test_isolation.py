@@ -78,7 +78,7 @@ def test_a_container_holds_no_privilege(stack: Containers, service: str) -> None
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
 
-# Walks the file system as the container's own user and tries each folder and file that it could change.
+# Finds, as the container's own user, each folder and file that it could change.
 _WRITABLE = """
 import json, os
 found = []

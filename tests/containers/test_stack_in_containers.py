@@ -7,6 +7,8 @@ import pty
 import select
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,39 @@ QUESTION = "what is 2**100, and what time is it in Tokyo?"
 POWER = "1267650600228229401496703205376"
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+
+@contextmanager
+def typed(stack: Containers, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Type a command of Compose in a terminal; give its process and the terminal's descriptor."""
+    compose = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        (*stack.person.prefix, *compose, *arguments),
+        cwd=stack.folder,
+        env=dict(stack.env),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        yield process, ours
+    finally:
+        os.close(ours)
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def read_until(terminal: int, wanted: bytes, *, seconds: float) -> bytes:
+    ends, said = time.monotonic() + seconds, b""
+    while wanted not in said and (left := ends - time.monotonic()) > 0:
+        if select.select([terminal], [], [], left)[0]:
+            try:
+                said += os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+    return said
 
 
 def test_a_chat_uses_tools_through_the_containers(stack: Containers) -> None:
@@ -66,28 +101,11 @@ def test_every_service_is_built_and_none_warns(stack: Containers) -> None:
 
 @pytest.mark.parametrize("service", OURS)
 def test_a_shell_opens_in_a_container_as_users_type_it(stack: Containers, service: str) -> None:
-    compose = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
-    command = (*stack.person.prefix, *compose, "exec", service, "sh")
-    ours, theirs = pty.openpty()
-    shell = subprocess.Popen(
-        command, cwd=stack.folder, env=dict(stack.env), stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    said = b""
-    try:
-        os.write(ours, b"echo it is $((6*7)) && exit 3\n")
-        while shell.poll() is None or select.select([ours], [], [], 0)[0]:
-            if not select.select([ours], [], [], 30)[0]:
-                break
-            said += os.read(ours, 4096)
-    except OSError:
-        pass  # the other end is closed: the shell has gone
-    finally:
-        os.close(ours)
-        status = shell.wait(timeout=30)
+    with typed(stack, "exec", service, "sh") as (shell, terminal):
+        os.write(terminal, b"echo it is $((6*7)) && exit 3\n")
 
-    assert b"it is 42" in said
-    assert status == 3
+        assert b"it is 42" in read_until(terminal, b"it is 42", seconds=30)
+        assert shell.wait(timeout=30) == 3
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -101,23 +119,10 @@ def test_logs_of_a_service_are_json_lines(stack: Containers, service: str) -> No
 
 
 def test_logs_are_followed(stack: Containers) -> None:
-    compose = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
-    command = (*stack.person.prefix, *compose, "logs", "--no-color", "-f", "middleware")
-    following = subprocess.Popen(
-        command, cwd=stack.folder, env=dict(stack.env), stdout=subprocess.PIPE
-    )
-    assert following.stdout is not None
-    try:
+    with typed(stack, "logs", "-f", "middleware") as (_, terminal):
         stack.chat("what is 1+1?")
-        ends, said = time.monotonic() + 30, b""
-        while b"/chat" not in said and time.monotonic() < ends:
-            if select.select([following.stdout], [], [], 1)[0]:
-                said += os.read(following.stdout.fileno(), 65536)
-    finally:
-        following.terminate()
-        following.wait(timeout=30)
 
-    assert b"/chat" in said
+        assert b'"/chat"' in read_until(terminal, b'"/chat"', seconds=30)
 
 
 def test_one_service_is_built_and_started_again(stack: Containers) -> None:
