@@ -8,6 +8,7 @@ from sandbox.adapters.runner import SocketRunner
 from sandbox.errors import RunnerDown
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded
+from servicekit.wire.execution import ResourceLimits
 
 
 async def test_callers_time_that_ends_while_opening_is_no_fault_of_the_runner(tmp_path: Path):
@@ -22,7 +23,7 @@ async def test_callers_time_that_ends_while_opening_is_no_fault_of_the_runner(tm
     try:
         with pytest.raises(DeadlineExceeded):
             await SocketRunner(socket, connect_seconds=5).open(
-                package_path=None, deadline=Deadline.after(0.05)
+                package_path=None, limits=ResourceLimits(), deadline=Deadline.after(0.05)
             )
     finally:
         release.set()
@@ -32,4 +33,4 @@ async def test_callers_time_that_ends_while_opening_is_no_fault_of_the_runner(tm
 async def test_runner_that_is_away_is_down_however_short_the_time(tmp_path: Path):
     runner = SocketRunner(tmp_path / "nobody.sock", connect_seconds=5)
     with pytest.raises(RunnerDown):
-        await runner.open(package_path=None, deadline=Deadline.after(0.05))
+        await runner.open(package_path=None, limits=ResourceLimits(), deadline=Deadline.after(0.05))
