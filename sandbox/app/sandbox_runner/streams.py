@@ -3,9 +3,7 @@
 import io
 import os
 import sys
-from typing import Final, TextIO
-
-_BUFFER_BYTES: Final = 8192
+from typing import TextIO
 
 
 class StandardStreams:
@@ -42,8 +40,12 @@ def _text(raw: io.BufferedIOBase) -> TextIO:
 
 
 def _writer(descriptor: int, errors: str) -> TextIO:
+    # Nothing is held back, as with `python -u`: what was printed before a kill is not lost, and who
+    # follows the run sees it at once, also when the line has no end yet.
     raw = io.FileIO(descriptor, "wb", closefd=False)
-    # By lines: what was printed before a kill is not lost.
     return io.TextIOWrapper(
-        io.BufferedWriter(raw, _BUFFER_BYTES), encoding="utf-8", errors=errors, line_buffering=True
+        raw,
+        encoding="utf-8",
+        errors=errors,
+        write_through=True,
     )

@@ -115,6 +115,16 @@ def test_text_without_a_line_end_arrives(session: RunnerSession) -> None:
     assert session.run("print('a', end='')").stdout == b"a"
 
 
+def test_large_writes_are_whole(session: RunnerSession) -> None:
+    code = "import sys\nprint('x' * 300_000)\nsys.stdout.buffer.write(b'y' * 300_000)"
+    assert session.run(code).stdout == b"x" * 300_000 + b"\n" + b"y" * 300_000
+
+
+def test_text_and_bytes_keep_their_order(session: RunnerSession) -> None:
+    code = "import os, sys\nfor i in range(50):\n    print(i, end=',')\n    os.write(1, b';')"
+    assert session.run(code).text == "".join(f"{i},;" for i in range(50))
+
+
 def test_output_comes_while_the_cell_runs(session: RunnerSession) -> None:
     session.start("import time\nprint('early')\ntime.sleep(20)", 20)
     session.wait_for_output(b"early")

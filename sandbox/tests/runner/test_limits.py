@@ -29,6 +29,16 @@ def test_what_was_printed_before_the_limit_is_kept(session: RunnerSession) -> No
     assert session.run("print('so far')\nwhile True: pass", 0.3).stdout == b"so far\n"
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_line_without_an_end_that_was_printed_before_the_limit_is_kept(
+    session: RunnerSession, stream: str
+) -> None:
+    code = f"import sys\nprint('so', 'far', end='', file=sys.{stream})\nwhile True: pass"
+    run = session.run(code, 0.3)
+    assert run.done.status == "timeout"
+    assert getattr(run, stream) == b"so far"
+
+
 def test_memory_of_a_session_is_bounded(runner: RunnerProcess) -> None:
     with RunnerSession(runner.socket, limits=Limits(memory_bytes=64 << 20)) as session:
         done = session.run("x = []\nwhile True: x.append(bytes(1 << 20))").done

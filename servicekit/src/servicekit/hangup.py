@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from servicekit.errors import StackError
 
@@ -20,12 +21,13 @@ class ClientHungUp(StackError):
     rpc_code = -32800
 
 
-async def _wait_for_hangup(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def wait_for_hangup(receive: Receive) -> None:
+    """Wait until the client has gone; its body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _ended(*tasks: asyncio.Future[Any]) -> None:
+async def ended(*tasks: asyncio.Future[Any]) -> None:
     """Wait until tasks that were cancelled have cleaned up.
 
     An anyio scope, in which MCP requests run, repeats its cancellation at every await.
@@ -54,7 +56,7 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
         The client went away first.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_wait_for_hangup(request))
+    watch = asyncio.ensure_future(wait_for_hangup(request.receive))
     try:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -63,4 +65,4 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         for each in (task, watch):
             each.cancel()
-        await _ended(task, watch)
+        await ended(task, watch)

@@ -1,25 +1,51 @@
 """Run code."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from servicekit.context import current_context
 from servicekit.hangup import until_hangup
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
+from sandbox.execution import RunListener
+from sandbox.routes.run_stream import MEDIA_TYPE, RunStream, wants_events
 from sandbox.routes.wiring import client_of, wiring_of
 
 router = APIRouter(tags=["execution"])
 
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "How the run ended. With `Accept: text/event-stream` a stream of events: "
+        "`started`, `stdout` and `stderr` while it runs, then `result` with this same object.",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+    }
+}
 
-@router.post("/execute", operation_id="sandbox_execute", tags=["tool"])
-async def execute(order: ExecuteRequest, request: Request) -> ExecuteResult:
+
+@router.post(
+    "/execute",
+    operation_id="sandbox_execute",
+    tags=["tool"],
+    response_model=ExecuteResult,
+    responses=_STREAM,
+)
+async def execute(order: ExecuteRequest, request: Request) -> Any:
     """Run Python code in isolation and return what it printed and how it ended.
 
     A program that fails is an answer: look at `status` (ok, error, timeout, memory, output,
     killed, crashed, cancelled). Without `session_id` the run has a fresh session that ends
-    with it. Closing the connection kills the run.
+    with it. Closing the connection kills the run, and so does POST /executions/{id}/cancel.
+
+    With `Accept: text/event-stream` what is printed comes while the code runs, as server-sent
+    events: `started` (`execution_id`, `session_id`), `stdout` and `stderr` (`text`), and at the
+    end `result`, the object that the JSON form answers, or `error`, a problem document.
     """
     context = current_context()
-    run = wiring_of(request).execution.execute(
-        order, client=client_of(request, context), context=context
-    )
-    return await until_hangup(request, run)
+    execution, client = wiring_of(request).execution, client_of(request, context)
+
+    async def run(listener: RunListener | None = None) -> ExecuteResult:
+        return await execution.execute(order, client=client, context=context, listener=listener)
+
+    if wants_events(request.headers.get("accept", "")):
+        return RunStream(run)
+    return await until_hangup(request, run())
