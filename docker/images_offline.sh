@@ -9,11 +9,20 @@ prometheus_image=${OFFLINE_PROMETHEUS_IMAGE:-offline/prometheus:3.5}
 python_suite=${OFFLINE_PYTHON_SUITE:-trixie}
 prometheus_suite=${OFFLINE_PROMETHEUS_SUITE:-forky}
 authorities=/etc/ssl/certs/ca-certificates.crt
+tag=${STACK_TAG:-0.1.0}
 
 fail() {
     echo "images-offline: $*" >&2
     exit 1
 }
+
+# As Compose does: the shell's word, else that of .env.
+if [ -z "${PIP_INDEX_URL:-}" ] && [ -f .env ]; then
+    PIP_INDEX_URL=$(sed -n 's/^[[:space:]]*PIP_INDEX_URL=//p' .env | tail -n 1 |
+        sed "s/^[\"']//; s/[\"'][[:space:]]*$//; s/[[:space:]]#.*$//")
+fi
+# By its name alone: the value, which may hold a password, stands in no list of processes.
+export PIP_INDEX_URL="${PIP_INDEX_URL:-}"
 
 docker info >/dev/null 2>&1 ||
     fail "no Docker engine answers. Is it running, and may this user reach it (group docker)?"
@@ -77,15 +86,16 @@ for file in */Dockerfile sandbox/runner.Dockerfile; do
     name=$(dirname "$file")
     [ "$file" = sandbox/runner.Dockerfile ] && name=sandbox-runner
     docker build --quiet --build-arg PYTHON_IMAGE="$python_image" \
-        --build-arg PIP_INDEX_URL="${PIP_INDEX_URL:-}" \
-        --file "$file" --tag "mcp-stack/$name:0.1.0" . >/dev/null
-    echo "images-offline: mcp-stack/$name:0.1.0"
+        --build-arg PIP_INDEX_URL \
+        --file "$file" --tag "mcp-stack/$name:$tag" . >/dev/null
+    echo "images-offline: mcp-stack/$name:$tag"
 done
 
 cat >.env.offline <<NAMES
 # Written by make images-offline, read by make up-offline.
 PYTHON_IMAGE=$python_image
 PROMETHEUS_IMAGE=$prometheus_image
-COMPOSE_PROFILES=embedded
+STACK_TAG=$tag
+COMPOSE_PROFILES=embedded,no-grafana
 NAMES
 echo "images-offline: wrote .env.offline; make up-offline starts that stack"
