@@ -3,6 +3,7 @@
 A text is a formula only when the grammar takes all of it, to the last token.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ _MAX_CHARACTERS = 2000
 _SIGNS_ONLY = re.compile(r"[\d\s.,+*/^%!()x-]*\d[\d\s.,+*/^%!()x-]*|[\s+*/^%!()x-]+")
 _MAX_DEPTH = 60
 _MAX_OPERATIONS = 120  # one is a level of the tree, which is walked by recursion
+
+
+_EXPONENT = re.compile(r"(?<![\w.])(?P<digits>\d+)e\+?(?P<exponent>\d{2,5})\b")
+_FLOAT_EXPONENT = 300  # beyond it a float is endless, and 1e400 / 2 would be "inf"
+
+
+_LITERAL = re.compile(r"(?<![\w.])(?:0x[\da-f]+|0b[01]+|0o[0-7]+)(?![\w.])")
 
 
 class _NoFormulaError(Exception):
@@ -90,7 +98,7 @@ class _Parser:
             elif isinstance(left, Percent) and self.take("word", "of"):
                 left = percent_of(left.operand, self.term())
             elif _is_ratio(left) and self.take("word", "of"):
-                left = Binary("*", left, self.signed())
+                left = _share(left, self.signed())
             elif self._begins_factor():
                 left = Binary("*", left, self.power())
             else:
@@ -266,6 +274,14 @@ def _is_ratio(formula: Formula) -> bool:
     )
 
 
+def _share(ratio: Formula, whole: Formula) -> Formula:
+    """`2/3 of 90`: multiplied before it is divided, which is exact where 2/3 is not."""
+    assert isinstance(ratio, Binary)  # noqa: S101  # the caller has looked
+    above = ratio.left
+    product = whole if above == Number("1") else Binary("*", whole, above)
+    return Binary("/", product, ratio.right)
+
+
 _FRACTIONS = {"half": "2", "third": "3", "quarter": "4", "fifth": "5", "tenth": "10"}
 _MULTIPLES = {"double": "2", "triple": "3"}
 _POWERS = {"square": "2", "cube": "3"}
@@ -309,8 +325,9 @@ def parse_formula(text: str, *, variable: str | None = None) -> Formula | None:
     """Read a text as one formula; None unless the grammar takes all of it."""
     if not text or len(text) > _MAX_CHARACTERS or _NO_SUM.search(text):
         return None
+    text = _LITERAL.sub(lambda match: str(int(match[0], 0)), _EXPONENT.sub(_whole, text))
     tokens = tokens_of(_implicit(text, variable), variable=variable)
-    if not tokens or _operations(tokens) > _MAX_OPERATIONS:
+    if not tokens or _operations(tokens) > _MAX_OPERATIONS or any(map(_is_endless, tokens)):
         return None
     tokens = _trimmed(tokens)
     parser = _Parser(tokens, variable)
@@ -319,6 +336,17 @@ def parse_formula(text: str, *, variable: str | None = None) -> Formula | None:
     except _NoFormulaError:
         return None
     return formula if parser.index == len(tokens) else None
+
+
+def _whole(match: re.Match[str]) -> str:
+    """Write a number that no float holds as a power of ten."""
+    if int(match["exponent"]) <= _FLOAT_EXPONENT:
+        return match[0]
+    return f"({match['digits']} * 10 ** {match['exponent']})"
+
+
+def _is_endless(token: Token) -> bool:
+    return token.kind == "number" and math.isinf(float(token.value))
 
 
 def _operations(tokens: Sequence[Token]) -> int:

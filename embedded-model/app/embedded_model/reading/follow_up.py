@@ -22,10 +22,11 @@ from embedded_model.intents import (
 from embedded_model.places import find_place, guess_place
 from embedded_model.reading.context import Context
 from embedded_model.reading.dates import DATE, read_date_question
-from embedded_model.reading.numerals import read_numeral
+from embedded_model.reading.numerals import digitised
 from embedded_model.reading.packages import read_packages
 from embedded_model.reading.plots import read_plot
-from embedded_model.reading.sums import calculation, formula_of, read_sum, substitute, tidy
+from embedded_model.reading.sum_templates import formula_of
+from embedded_model.reading.sums import calculation, read_sum, substitute, tidy
 from embedded_model.reading.timing import places_in, tell_place
 from embedded_model.wording import Word, text_of, words_of
 
@@ -383,8 +384,8 @@ def _moved(last: TellTime | ConvertTime, there: Intent) -> Intent:
 
 
 def _other_sum(asked: str, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
-    source = _digitised(asked)
-    for text in _variants(source, _digitised(fragment), is_led=is_led):
+    source = digitised(asked)
+    for text in _variants(source, digitised(fragment), is_led=is_led):
         if text == "?":
             return (AskBack("Which of the numbers shall I replace?"),)
         read = _reread_sum(text)
@@ -444,18 +445,8 @@ def _spliced(source: str, match: re.Match[str], new: str) -> str:
     return source[: match.start()] + new + source[match.end() :]
 
 
-def _digitised(text: str) -> str:
-    """Write numbers in words as digits."""
-    words, found, index = text.split(), [], 0
-    while index < len(words):
-        numeral = read_numeral(words[index:]) if words[index] not in {"a", "point"} else None
-        found.append(numeral.text if numeral else words[index])
-        index += numeral.length if numeral else 1
-    return " ".join(found)
-
-
 def _other_code(last: RunCode, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
-    fragment = _digitised(fragment)
+    fragment = digitised(fragment)
     if match := _ASSIGN.match(fragment):
         pattern = rf"(?m)^(\s*{re.escape(match['name'])}\s*=\s*)(\S+)\s*$"
         changed, count = re.subn(
@@ -519,7 +510,7 @@ def _other_plot(asked: str, fragment: str, *, is_led: bool) -> tuple[Intent, ...
     span = re.search(r"\b(?:for x |x )?(?:from|between|in|over) \S.*$", asked)
     if re.match(r"(?:from|between) ", fragment):
         text = (asked[: span.start()].strip() if span else asked) + " " + fragment
-    elif is_led and (value := _VALUE.match(_digitised(fragment))) and span:
+    elif is_led and (value := _VALUE.match(digitised(fragment))) and span:
         text = re.sub(r"\S+$", value["value"], asked)
     elif is_led:
         has_range = re.search(r"\bfrom\b|\bbetween\b", fragment)

@@ -144,3 +144,13 @@ def hyphen_parts(word: str) -> list[str]:
 def scale_of(word: str) -> int | None:
     """Return what `million`, `k` or `dozen` multiplies the digits before it with."""
     return {"hundred": 100, "dozen": 12, "dozens": 12, **_SCALES}.get(word)
+
+
+def digitised(text: str) -> str:
+    """Write numbers in words as digits."""
+    words, found, index = text.split(), [], 0
+    while index < len(words):
+        numeral = read_numeral(words[index:]) if words[index] not in {"a", "point"} else None
+        found.append(numeral.text if numeral else words[index])
+        index += numeral.length if numeral else 1
+    return " ".join(found)

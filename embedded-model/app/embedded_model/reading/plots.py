@@ -5,7 +5,7 @@ import re
 from embedded_model.formula import Formula, python_text
 from embedded_model.intents import AskBack, Draw
 from embedded_model.reading.arithmetic import parse_formula
-from embedded_model.reading.sums import formula_of
+from embedded_model.reading.sum_templates import formula_of
 
 _VERB = r"(?:plot|draw|graph|chart|sketch|visualise|visualize|diagram)"
 _KIND = r"(?P<kind>line|bar|pie|scatter|histogram|column|function)"

@@ -1,7 +1,6 @@
 """Questions that are sums: bare formulas, "add 5 and 7", "20% off 80", "is 97 prime"."""
 
 import re
-from collections.abc import Callable
 
 from embedded_model.formula import (
     Binary,
@@ -16,15 +15,17 @@ from embedded_model.formula import (
     may_be_long,
     may_end_whole,
     modules_of,
-    percent_of,
     python_text,
 )
 from embedded_model.intents import Calculate
 from embedded_model.reading.arithmetic import has_operation, parse_formula
+from embedded_model.reading.fractions import with_fractions
+from embedded_model.reading.geometry import read_shape
+from embedded_model.reading.measures import read_measure
+from embedded_model.reading.number_names import read_chance, read_number_name
 from embedded_model.reading.sequences import bracketed_list, read_sequence
+from embedded_model.reading.sum_templates import formula_of
 
-_A, _B = "(?P<a>.+?)", "(?P<b>.+)"
-_PCT = r"(?:%|percent|per cent|pct)"
 # What is said after a sum: "what does 7*6 equal".
 _TAIL = re.compile(
     r"\s*(?:=|\?|\.|!(?<![\d)]!)|equals?(?: to)?|is equal to|is what|make"
@@ -36,137 +37,11 @@ _HEAD = re.compile(r"^(?:=|,|:|-(?=\s\D)|the (?=result|answer)|result of|answer 
 
 # Python refuses to print whole numbers of more than 4300 digits unless it is told to.
 _UNBOUNDED = "\nsys.set_int_max_str_digits(0)\n"
-Build = Callable[[Formula, Formula], Formula]
-_TEMPLATES: tuple[tuple[re.Pattern[str], Build], ...] = tuple(
-    (re.compile(pattern), build)
-    for pattern, build in (
-        (
-            rf"(?:which (?:is|number is) )?(?:bigger|larger|greater|higher) ?[,:]? {_A} or {_B}",
-            lambda a, b: Function("max", (a, b)),
-        ),
-        (
-            rf"(?:which (?:is|number is) )?(?:smaller|lower|less) ?[,:]? {_A} or {_B}",
-            lambda a, b: Function("min", (a, b)),
-        ),
-        (
-            rf"(?:add|adding|you add) {_A} (?:to|and|with|plus) {_B}",
-            lambda a, b: Binary("+", a, b),
-        ),
-        (rf"(?:sum|sum up) {_A} (?:and|with|plus) {_B}", lambda a, b: Binary("+", a, b)),
-        (
-            (
-                rf"(?:subtract|subtracting|take|take away|deduct) {_A} (?:from|away from"
-                rf"|off) {_B}"
-            ),
-            lambda a, b: Binary("-", b, a),
-        ),
-        (
-            rf"{_A} (?:subtracted|taken away|deducted|taken) from {_B}",
-            lambda a, b: Binary("-", b, a),
-        ),
-        (
-            rf"(?:multiply|multiplying|you multiply) {_A} (?:by|with|and|times) {_B}",
-            lambda a, b: Binary("*", a, b),
-        ),
-        (
-            (rf"(?:divide|dividing|you divide|split) {_A} (?:by|between|over|among) " rf"{_B}"),
-            lambda a, b: Binary("/", a, b),
-        ),
-        (rf"(?:divide|dividing) {_A} into {_B}", lambda a, b: Binary("/", b, a)),
-        (
-            rf"(?:raise|raising) {_A} to (?:the )?(?:power (?:of )?)?{_B}",
-            lambda a, b: Binary("**", a, b),
-        ),
-        (
-            rf"(?:increase|raise|grow|up) {_A} by {_B} ?{_PCT}",
-            lambda a, b: Binary("+", a, percent_of(b, a)),
-        ),
-        (
-            rf"(?:decrease|reduce|lower|cut|discount) {_A} by {_B} ?{_PCT}",
-            lambda a, b: Binary("-", a, percent_of(b, a)),
-        ),
-        (rf"(?:increase) {_A} by {_B}", lambda a, b: Binary("+", a, b)),
-        (rf"(?:decrease|reduce) {_A} by {_B}", lambda a, b: Binary("-", a, b)),
-        (
-            rf"{_A} (?:increased|raised) by {_B} ?{_PCT}",
-            lambda a, b: Binary("+", a, percent_of(b, a)),
-        ),
-        (
-            rf"{_A} (?:decreased|reduced|lowered) by {_B} ?{_PCT}",
-            lambda a, b: Binary("-", a, percent_of(b, a)),
-        ),
-        (
-            rf"{_A} (?:with|plus|and) (?:a )?{_B} ?{_PCT} (?:vat|tax|tip|sales tax)",
-            lambda a, b: Binary("+", a, percent_of(b, a)),
-        ),
-        (
-            rf"{_A} (?:with|after|minus) (?:a )?{_B} ?{_PCT} (?:discount|off)",
-            lambda a, b: Binary("-", a, percent_of(b, a)),
-        ),
-        (
-            rf"{_A} ?{_PCT} (?:off|less than|discount on|discount off) (?:of )?{_B}",
-            lambda a, b: Binary("-", b, percent_of(a, b)),
-        ),
-        (rf"{_A} ?{_PCT} more than {_B}", lambda a, b: Binary("+", b, percent_of(a, b))),
-        (rf"{_A} (?:less|fewer|lower) than {_B}", lambda a, b: Binary("-", b, a)),
-        (rf"{_A} (?:more|greater|higher) than {_B}", lambda a, b: Binary("+", b, a)),
-        (
-            (
-                rf"(?:a )?{_A} ?{_PCT} (?:tip|tax|vat|interest|commission|gratuity) "
-                rf"(?:on|of|for) (?:a bill of |a )?{_B}"
-            ),
-            percent_of,
-        ),
-        (
-            (
-                rf"(?:what |which )?(?:percent|percentage|per cent|%) of {_A} (?:is|are"
-                rf"|would be) {_B}"
-            ),
-            lambda a, b: Binary("/", Binary("*", b, Number("100")), a),
-        ),
-        (
-            (
-                rf"{_A} (?:is|as|are|of) (?:what |which )?(?:a )?(?:percent|percentage"
-                rf"|per cent|%) of {_B}"
-            ),
-            lambda a, b: Binary("/", Binary("*", a, Number("100")), b),
-        ),
-        (
-            (
-                rf"(?:round|rounding) {_A} to {_B}(?: decimals?| decimal places?| "
-                r"digits?| places?)"
-            ),
-            lambda a, b: Function("round", (a, b)),
-        ),
-        (
-            rf"{_A}(?: rounded)? to {_B}(?: decimals?| decimal places?| places?)",
-            lambda a, b: Function("round", (a, b)),
-        ),
-        (
-            (
-                rf"(?:the )?remainder (?:of|when|if|after) {_A} (?:is )?(?:divided by|by"
-                rf"|/) {_B}"
-            ),
-            lambda a, b: Binary("%", a, b),
-        ),
-        (rf"{_A} to (?:the )?{_B}(?:th|rd|nd|st)(?: power)?", lambda a, b: Binary("**", a, b)),
-    )
-)
+
+
 _DEGREES = re.compile(
-    r"\b(?P<name>sin|cos|tan)(?:e|ine|gent)?(?: of)? "
-    r"\(?(?P<angle>\d+(?:\.\d+)?)\)? ?(?:degrees?|deg|\u00b0)"
-)
-_SINGLE: tuple[tuple[re.Pattern[str], Callable[[Formula], Formula]], ...] = (
-    (re.compile(r"(?:square|squaring) (?P<a>.+)"), lambda a: Binary("**", a, Number("2"))),
-    (re.compile(r"(?:cube|cubing) (?P<a>.+)"), lambda a: Binary("**", a, Number("3"))),
-    (re.compile(r"(?:halve|halving) (?P<a>.+)"), lambda a: Binary("/", a, Number("2"))),
-    (re.compile(r"(?:round) (?P<a>.+)"), lambda a: Function("round", (a,))),
-    (re.compile(r"negate (?P<a>.+)"), Negation),
-    (re.compile(r"(?P<a>.+) in half"), lambda a: Binary("/", a, Number("2"))),
-)
-_LIST_VERBS = (
-    (re.compile(r"(?:add|adding|add up|add together|sum|sum up|total|you add) "), "sum"),
-    (re.compile(r"(?:multiply|multiplying|you multiply) "), "product"),
+    r"\b(?P<name>sin|cos|tan)(?:e|ine|gent)?(?: of)? ?"
+    r"\(? ?(?P<angle>\d+(?:\.\d+)?) ?\)? ?(?:degrees?|deg|\u00b0)(?: ?\))?"
 )
 _PRIME = re.compile(
     r"(?:is |whether |if |check (?:if |whether )?|number )*(?P<a>.+?) (?:is "
@@ -197,99 +72,13 @@ _COMPARISONS = {
 }
 
 
-_RANDOM = re.compile(
-    r"(?:a |generate a |generate |pick a |choose a |pick |roll a |draw a "
-    r")?random (?:number|integer|int)(?: (?:between|from) (?P<low>-?\d+) "
-    r"(?:and|to) (?P<high>-?\d+))?"
-    r"|(?:roll|throw) (?:a |the |one )?(?:dice|die)|(?P<coin>(?:flip|toss) (?:a |the )?coin)"
-)
-
-
-_BASES = {
-    "binary": "bin",
-    "hexadecimal": "hex",
-    "hex": "hex",
-    "octal": "oct",
-    "base 2": "bin",
-    "base 16": "hex",
-    "base 8": "oct",
-}
-_IN_BASE = re.compile(
-    r"(?:convert |change |turn |write |the number |decimal "
-    r")*(?P<number>.+?)(?: from decimal)? (?:in|to|into|as) "
-    rf"(?P<base>{'|'.join(_BASES)})"
-)
-
-
-_BASE_OF = re.compile(rf"(?P<base>{'|'.join(_BASES)}) (?:value |form )?(?:of|for) (?P<number>.+)")
-
-
-def _in_base(text: str) -> Calculate | None:
-    """Read "255 in binary" and "hex of 255"."""
-    match = _IN_BASE.fullmatch(text) or _BASE_OF.fullmatch(text)
-    number = parse_formula(match["number"]) if match else None
-    if match is None or number is None:
-        return None
-    python = python_text(number)
-    return Calculate(f"print({_BASES[match['base']]}({python}))", f"{python} in {match['base']}")
-
-
-def _random(text: str) -> Calculate | None:
-    match = _RANDOM.fullmatch(text)
-    if match is None:
-        return None
-    if match["coin"]:
-        return Calculate('import random\nprint(random.choice(["heads", "tails"]))', "The coin")
-    low, high = match["low"] or "1", match["high"] or ("100" if "random" in text else "6")
-    return Calculate(f"import random\nprint(random.randint({low}, {high}))", "The number")
-
-
 def tidy(text: str) -> str:
-    """Strip what stands around a sum."""
+    """Strip what stands around a sum, and write its fractions in digits."""
     before = ""
     while before != text:
         before = text
         text = _HEAD.sub("", _TAIL.sub("", text).strip()).strip()
-    return text
-
-
-def formula_of(text: str, *, variable: str | None = None) -> Formula | None:
-    """Read a text as a formula, also in verbs: "divide 144 by 12"."""
-    formula = parse_formula(text, variable=variable)
-    if formula is not None:
-        return formula
-    if (templated := _templated(text, variable)) is not None:
-        return templated
-    if (listed := _listed(text, variable)) is not None:
-        return listed
-    for single, apply in _SINGLE:
-        if (match := single.fullmatch(text)) is not None:
-            operand = parse_formula(match["a"], variable=variable)
-            if operand is not None:
-                return apply(operand)
-    return None
-
-
-def _listed(text: str, variable: str | None) -> Formula | None:
-    """Read a verb before a list: "add 5, 10 and 15"."""
-    for verb, noun in _LIST_VERBS:
-        if "," in text and (match := verb.match(text)) is not None:
-            return parse_formula(f"{noun} of {text[match.end() :]}", variable=variable)
-    return None
-
-
-def _templated(text: str, variable: str | None) -> Formula | None:
-    for pattern, build in _TEMPLATES:
-        if (match := pattern.fullmatch(text)) is not None:
-            left = parse_formula(match["a"], variable=variable)
-            right = parse_formula(match["b"], variable=variable)
-            if left is not None and right is not None:
-                return build(_bare(left), _bare(right))
-    return None
-
-
-def _bare(formula: Formula) -> Formula:
-    return formula.operand if isinstance(formula, Percent) else formula
+    return with_fractions(text)
 
 
 def read_sum(text: str) -> Calculate | None:
@@ -299,7 +88,14 @@ def read_sum(text: str) -> Calculate | None:
         formula = formula_of(candidate)
         if formula is not None and has_operation(formula):
             return calculation(formula)
-    return read_sequence(text) or _truth_question(text) or _in_base(text) or _random(text)
+    return (
+        read_sequence(text)
+        or _truth_question(text)
+        or read_number_name(text)
+        or read_measure(text)
+        or read_shape(text)
+        or read_chance(text)
+    )
 
 
 def calculation(formula: Formula) -> Calculate:
