@@ -1,22 +1,26 @@
-"""The rules before anything is downloaded: text, names, and the resolver's answer."""
+"""The rules before anything is downloaded: text, names, and what an operator says of them."""
 
-import stat
+from pathlib import Path
 
 import pytest
-from sandbox.adapters.uv import explain_failure, installer_environment, yanked_pin
-from sandbox.errors import IndexUnavailable, PackageRefused, PackageUnknown
-from sandbox.packages.lock import LockedPackage, LockError, parse_lock, set_id
-from sandbox.packages.names import NameRules, load_name_rules
+from sandbox.errors import PackageAwaitsApproval, PackageRefused
+from sandbox.packages.names import NameRules
+from sandbox.packages.objection import objected
 from sandbox.packages.requirement import Wish, parse_wish
-from sandbox.packages.tree import Entry, TreeLimits, check_tree
+from sandbox.packages.rule_files import RuleData, RuleFileError, name_rules, parse_rule_files
 
-RULES = load_name_rules()
-HASH = "a" * 64
+RULES = name_rules(RuleData())
+MOST_DOWNLOADED = (Path(__file__).parent / "data" / "most_downloaded.txt").read_text().split()
+
+
+def _vet(name: str, rules: NameRules = RULES) -> None:
+    if (objection := rules.objection(name)) is not None:
+        raise objected([objection])
 
 
 def _rule(package: str, version: str | None = None) -> tuple[str, str | None]:
     with pytest.raises(PackageRefused) as refused:
-        RULES.vet(parse_wish(package, version).name)
+        _vet(parse_wish(package, version).name)
     extensions = refused.value.extensions
     assert refused.value.detail
     assert extensions["package"].isascii()
@@ -133,117 +137,126 @@ def test_name_is_refused_with_what_was_meant(package: str, rule: str, meant: str
 
 
 def test_none_of_the_most_downloaded_is_suspicious() -> None:
-    for name in RULES.popular[:200]:
-        RULES.vet_dependency(name)
+    assert len(MOST_DOWNLOADED) == len(set(MOST_DOWNLOADED)) >= 200
+    found = {name: RULES.dependency_objection(name) for name in MOST_DOWNLOADED}
+    assert {name: each for name, each in found.items() if each is not None} == {}
+
+
+def test_of_the_most_downloaded_only_installers_are_refused() -> None:
+    found = {name: RULES.objection(name) for name in MOST_DOWNLOADED}
+    rules = {name: each.rule for name, each in found.items() if each is not None}
+    assert rules == dict.fromkeys(("pip", "setuptools", "wheel", "uv"), "installer")
+
+
+@pytest.mark.parametrize("name", ["pip", "setuptools", "wheel", "Setup_Tools", "easy_install"])
+def test_installer_is_refused_with_a_reason_of_its_own(name: str) -> None:
+    assert _rule(name)[0] in {"installer", "blocked"}
 
 
 def test_operator_lets_in_and_keeps_out() -> None:
-    rules = load_name_rules(allow=["ReqEusts"], block=["six"])
-    rules.vet("reqeusts")
-    with pytest.raises(PackageRefused):
-        rules.vet("six")
+    rules = name_rules(RuleData(), allow=["ReqEusts"], block=["six"])
+    _vet("reqeusts", rules)
+    with pytest.raises(PackageRefused, match="blocked"):
+        _vet("six", rules)
 
 
 def test_little_known_name_far_from_all_others_passes() -> None:
-    NameRules(popular=("requests",), aliases={}, blocked={}).vet("zebrafact")
-
-
-def test_lock_is_read_with_its_hashes() -> None:
-    text = f"# note\nsix==1.17.0 \\\n    --hash=sha256:{HASH} \\\n    --hash=sha256:{'b' * 64}\n"
-    assert parse_lock(text) == (LockedPackage("six", "1.17.0", (HASH, "b" * 64)),)
+    _vet("zebrafact", NameRules(popular=("requests",)))
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("policy", "name", "outcome"),
     [
-        "six==1.17.0",
-        f"six @ https://example.org/six.whl --hash=sha256:{HASH}",
-        "-e .",
-        "--index-url https://example.org",
-        f"six==1.17.0 --hash=md5:{HASH}",
+        ("open", "reqeusts", "refused"),
+        ("open", "zebrafact", None),
+        ("ask", "reqeusts", "waits"),
+        ("ask", "zebrafact", None),
+        ("ask", "colourama", "refused"),
+        ("ask", "pip", "refused"),
+        ("ask-unlisted", "zebrafact", "waits"),
+        ("ask-unlisted", "reqeusts", "waits"),
+        ("ask-unlisted", "requests", None),
+        ("allow-list", "requests", "refused"),
+        ("allow-list", "zebrafact", "refused"),
+        ("allow-list", "hippofact", None),
     ],
 )
-def test_lock_that_is_no_pin_with_hash_is_refused(line: str) -> None:
-    with pytest.raises(LockError):
-        parse_lock(line)
+def test_policy_says_what_happens_to_a_name(policy: str, name: str, outcome: str | None) -> None:
+    rules = name_rules(RuleData(), allow=["hippofact"], policy=policy)  # type: ignore[arg-type]  # a literal
+    objection = rules.objection(name)
+    assert (objection is None) == (outcome is None)
+    if objection is not None:
+        error = objected([objection])
+        assert isinstance(error, PackageAwaitsApproval) == (outcome == "waits")
 
 
-def test_set_is_named_by_its_content() -> None:
-    one, two = LockedPackage("a", "1", (HASH,)), LockedPackage("b", "1", (HASH,))
-    assert set_id([one, two], python="3.11.7") == set_id([two, one], python="3.11.7")
-    assert set_id([one], python="3.11.7") != set_id([one], python="3.12.1")
-    assert set_id([one], python="3.11.7") != set_id([two], python="3.11.7")
+def test_names_that_wait_are_told_at_once() -> None:
+    rules = name_rules(RuleData(), policy="ask-unlisted")
+    found = [rules.dependency_objection(name) for name in ("zebrafact", "giraffefact")]
+    error = objected([each for each in found if each is not None])
+    assert isinstance(error, PackageAwaitsApproval)
+    assert error.extensions["names"] == ["zebrafact", "giraffefact"]
+    assert "rules/allowed.txt" in error.extensions["operator"]
 
 
-FILE, FOLDER = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
+def test_what_no_operator_can_allow_comes_first() -> None:
+    rules = name_rules(RuleData(), policy="ask-unlisted")
+    found = [rules.objection(name) for name in ("zebrafact", "colourama")]
+    error = objected([each for each in found if each is not None])
+    assert isinstance(error, PackageRefused)
+    assert error.extensions["rule"] == "blocked"
 
 
 @pytest.mark.parametrize(
-    ("entry", "rule"),
+    ("name", "modules", "meant"),
     [
-        (Entry("evil.pth", FILE, 1), "pth"),
-        (Entry("sitecustomize.py", FILE, 1), "sitecustomize"),
-        (Entry("usercustomize", FOLDER, 0), "sitecustomize"),
-        (Entry("sitecustomize.cpython-311-x86_64-linux-gnu.so", FILE, 1), "sitecustomize"),
-        (Entry("etc", FOLDER, 0), "outside"),
-        (Entry("x/link", stat.S_IFLNK | 0o777, 1), "links"),
-        (Entry("x/pipe", stat.S_IFIFO | 0o644, 0), "links"),
-        (Entry("x/suid", FILE | stat.S_ISUID, 1), "links"),
-        (Entry("x/a\nb", FILE, 1), "file-name"),
-        (Entry("x/large", FILE, 1001), "size"),
+        ("zebrafact", ("requests",), "requests"),
+        ("zebrafact", ("zebrafact", "yaml"), "pyyaml"),
+        ("zebrafact", ("sklearn",), "scikit-learn"),
+        ("zebrafact", ("zebrafact", "tests", "json"), None),
+        ("opencv-python-headless", ("cv2",), None),
+        ("hippofact", ("requests",), None),
     ],
 )
-def test_tree_with_what_no_session_may_see_is_refused(entry: Entry, rule: str) -> None:
-    with pytest.raises(PackageRefused) as refused:
-        check_tree([entry], TreeLimits(1000, 10), package="x", owners={}, trusted=frozenset())
-    assert refused.value.extensions["rule"] == rule
+def test_module_of_a_well_known_package_is_its_own(
+    name: str, modules: tuple[str, ...], meant: str | None
+) -> None:
+    rules = name_rules(RuleData(), allow=["hippofact"])
+    found = rules.shadowing(name, modules)
+    assert (found.meant if found else None) == meant
 
 
-def test_tree_with_too_many_files_is_refused() -> None:
-    entries = [Entry(f"x/{number}", FILE, 0) for number in range(11)]
-    with pytest.raises(PackageRefused) as refused:
-        check_tree(entries, TreeLimits(1000, 10), package="x", owners={}, trusted=frozenset())
-    assert refused.value.extensions["rule"] == "file-count"
-
-
-def test_start_file_of_a_well_known_package_is_left_out() -> None:
-    entries = [Entry("a.pth", FILE, 1), Entry("bin", FOLDER, 0), Entry("a/b.py", FILE, 1)]
-    dropped = check_tree(
-        entries,
-        TreeLimits(1000, 10),
-        package="a",
-        owners={"a.pth": "a"},
-        trusted=frozenset({"a"}),
+def test_operators_files_go_before_the_shipped_ones() -> None:
+    own = parse_rule_files(
+        {
+            "allowed.txt": "# ours\nReqeusts  # the internal one\n\n",
+            "blocked.json": '{"Six": "we had trouble with it"}',
+            "aliases.json": '{"frame": "pandas"}',
+            "popular.txt": "zebrafact\n",
+        }
     )
-    assert dropped == {"a.pth", "bin"}
+    rules = name_rules(own)
+    assert rules.objection("reqeusts") is None
+    blocked = rules.objection("six")
+    assert blocked is not None
+    assert "we had trouble with it" in blocked.why
+    alias = rules.objection("frame")
+    assert (alias.rule, alias.meant) == ("alias", "pandas") if alias else False
+    near = rules.objection("zebrafacts")
+    assert (near.rule, near.meant) == ("near-name", "zebrafact") if near else False
 
 
-def test_installer_sees_index_and_certificates_and_nothing_else(tmp_path: object) -> None:
-    world = {
-        "PIP_INDEX_URL": "https://index.example/simple",
-        "PIP_FIND_LINKS": "/one /two",
-        "PIP_CERT": "/ca.pem",
-        "HTTPS_PROXY": "http://proxy.example:3128",
-        "OPENAI_API_KEY": "secret",
-        "PYTHONPATH": "/x",
-        "LD_PRELOAD": "/x.so",
-        "UV_CONFIG_FILE": "/x.toml",
-    }
-    seen = installer_environment(world, index_url=None, cache=tmp_path, home=tmp_path)  # type: ignore[arg-type]  # a path
-    assert seen["UV_DEFAULT_INDEX"] == "https://index.example/simple"
-    assert seen["UV_FIND_LINKS"] == "/one,/two"
-    assert seen["SSL_CERT_FILE"] == "/ca.pem"
-    assert not {"OPENAI_API_KEY", "PYTHONPATH", "LD_PRELOAD", "UV_CONFIG_FILE"} & seen.keys()
-
-
-def test_words_of_the_installer_become_typed_errors_without_addresses() -> None:
-    down = explain_failure(
-        Wish("six"), "error: Failed to fetch: `https://user:key@index.example/simple/six/`"
-    )
-    assert isinstance(down, IndexUnavailable)
-    assert "key" not in down.detail
-    named = "Because certificate-zebra was not found in the package registry"
-    assert isinstance(explain_failure(Wish("certificate-zebra"), named), PackageUnknown)
-    missing = "Because zebra was not found in the package registry and you require zebra"
-    assert isinstance(explain_failure(Wish("zebra"), missing), PackageUnknown)
-    assert yanked_pin('warning: `six==1` is yanked (reason: "x")') == "six==1"
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("allowed.txt", "../etc\n"),
+        ("allowed.txt", "two names\n"),
+        ("blocked.json", "six"),
+        ("blocked.json", '["six"]'),
+        ("aliases.json", '{"six": 6}'),
+        ("aliases.json", '{"six": "a b"}'),
+    ],
+)
+def test_rule_file_of_another_form_is_an_error_that_names_it(file: str, text: str) -> None:
+    with pytest.raises(RuleFileError, match=file):
+        parse_rule_files({file: text})

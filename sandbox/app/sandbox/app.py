@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -11,10 +11,15 @@ from servicekit.logs import get_logger
 from servicekit.mcp_bridge import RouteTools
 from servicekit.service import Service, build_app
 
+from sandbox.adapters.confine import installer_protection
+from sandbox.adapters.download import Download
 from sandbox.adapters.inventory import CellInventory
+from sandbox.adapters.package_index import PackageIndex, settings_of
 from sandbox.adapters.package_store import PackageStore
+from sandbox.adapters.rules_folder import RulesFolder
 from sandbox.adapters.runner import SocketRunner
 from sandbox.adapters.uv import Uv, UvOptions
+from sandbox.adapters.wheel_cache import WheelCache
 from sandbox.admission import Admission
 from sandbox.cells import CellRunner
 from sandbox.execution import Execution
@@ -22,7 +27,6 @@ from sandbox.executions import Executions
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages, Resolver
-from sandbox.packages.names import load_name_rules
 from sandbox.packages.tree import TreeLimits
 from sandbox.routes import execute, packages, sessions
 from sandbox.routes import executions as execution_routes
@@ -70,7 +74,7 @@ def create_app(
         lifespan=lifespan,
         routers=(execute.router, execution_routes.router, sessions.router, packages.router),
         dependencies=_dependencies,
-        health_details=lambda wiring: wiring.isolation.report(),
+        health_details=_report,
         mcp=RouteTools("tool", _INSTRUCTIONS),
         default_deadline_seconds=settings.request_deadline_seconds,
     )
@@ -82,11 +86,8 @@ def _wire(
     runner = runner or SocketRunner(
         settings.runner_socket, connect_seconds=settings.connect_seconds
     )
-    rules = load_name_rules(allow=settings.packages_allow, block=settings.packages_block)
     store = PackageStore(
-        settings.packages_dir,
-        TreeLimits(settings.packages_max_set_bytes, settings.packages_max_set_files),
-        trusted=frozenset(rules.popular),
+        settings.packages_dir, _set_limits(settings), max_bytes=settings.packages_max_store_bytes
     )
     store.prepare()
     live = Sessions(
@@ -106,25 +107,59 @@ def _wire(
         executions=executions,
         times=times,
         sessions=live,
-        packages=Packages(
-            rules=rules,
-            inventory=CellInventory(runner),
-            resolver=resolver or Uv(_uv_options(settings), os.environ),
-            store=store,
-            sessions=live,
-        ),
+        packages=_packages(settings, runner, resolver, store, live),
         isolation=Isolation(runner),
     )
 
 
-def _uv_options(settings: SandboxSettings) -> UvOptions:
-    return UvOptions(
-        index_url=settings.packages_index_url,
-        min_age_days=settings.packages_min_age_days,
+def _packages(
+    settings: SandboxSettings,
+    runner: CellRunner,
+    resolver: Resolver | None,
+    store: PackageStore,
+    live: Sessions,
+) -> Packages:
+    index = PackageIndex(settings_of(os.environ, index_url=settings.packages_index_url))
+    download = Download(index, max_bytes=settings.packages_max_set_bytes)
+    return Packages(
+        rulebook=RulesFolder(
+            settings.packages_dir / "rules",
+            allow=settings.packages_allow,
+            block=settings.packages_block,
+            policy=settings.packages_policy,
+        ),
+        inventory=CellInventory(runner),
+        resolver=resolver or Uv(_uv_options(settings, index)),
+        wheels=WheelCache(settings.packages_dir, download, _set_limits(settings)),
+        store=store,
+        sessions=live,
         timeout_seconds=settings.packages_timeout_seconds,
-        max_file_bytes=settings.packages_max_set_bytes,
+    )
+
+
+def _set_limits(settings: SandboxSettings) -> TreeLimits:
+    return TreeLimits(settings.packages_max_set_bytes, settings.packages_max_set_files)
+
+
+def _uv_options(settings: SandboxSettings, index: PackageIndex) -> UvOptions:
+    return UvOptions(
+        index=index,
+        min_age_days=settings.packages_min_age_days,
+        may_be_yanked=settings.packages_yanked == "allow",
+        timeout_seconds=settings.packages_timeout_seconds,
+        max_cache_bytes=settings.packages_max_set_bytes,
         cache=settings.packages_dir / "cache",
     )
+
+
+def _report(wiring: Wiring) -> Mapping[str, object]:
+    """Return what `/health` shows: the runner's protections, and that of installations."""
+    report = dict(wiring.isolation.report())
+    if isinstance(protections := report.get("protections"), dict):
+        state, detail = installer_protection()
+        installer = {"state": state, "detail": detail}
+        report["protections"] = {**protections, "package-installer": installer}
+    return report
 
 
 def _dependencies(wiring: Wiring) -> Sequence[Dependency]:

@@ -94,6 +94,15 @@ class PackageRefused(StackError):
     rpc_code = -32602
 
 
+class PackageAwaitsApproval(StackError):
+    """A package that an operator has to approve first; `rule` says why."""
+
+    type = "package-awaits-approval"
+    title = "The package waits for an operator's approval"
+    http_status = 403
+    rpc_code = -32602
+
+
 class PackageUnknown(NotFound):
     """The index has no such package or no such version."""
 

@@ -25,5 +25,23 @@ SESSIONS_ENDED = Counter("sandbox_sessions_ended_total", "Sessions by why they e
 PACKAGE_INSTALLS = Counter(
     "sandbox_package_installs_total", "Package requests by outcome", ["outcome"]
 )
+PACKAGE_REFUSALS = Counter(
+    "sandbox_package_refusals_total", "Package requests that a rule did not let in", ["rule"]
+)
+PACKAGE_SECONDS = Histogram(
+    "sandbox_package_install_seconds",
+    "Time from request to importable package; cached: all wheels were unpacked already",
+    ["cached"],
+    buckets=_SECONDS,
+)
+PACKAGE_DOWNLOADED = Counter(
+    "sandbox_package_downloaded_bytes_total", "Bytes of wheels fetched from the index"
+)
+PACKAGE_STORE_SIZE = Gauge(
+    "sandbox_package_store_bytes", "Space that unpacked wheels and package sets take"
+)
+PACKAGES_WAITING = Gauge(
+    "sandbox_packages_awaiting_approval", "Package names that wait for an operator's word"
+)
 DISK_FREE = Gauge("sandbox_disk_free_bytes", "Free space where package sets are kept")
 DISK_SIZE = Gauge("sandbox_disk_size_bytes", "Whole space where package sets are kept")

@@ -3,10 +3,12 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from servicekit.settings import CommaSeparated, Port, ServiceSettings, service_config
+
+from sandbox.packages.names import NamePolicy
 
 
 class SandboxSettings(ServiceSettings):
@@ -63,6 +65,20 @@ class SandboxSettings(ServiceSettings):
     )
     packages_max_set_files: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
         100_000, description="largest number of files in a package set"
+    )
+    packages_max_store_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 44)] = Field(
+        8 << 30,
+        description="bytes that all package sets may take; those unused for the longest are "
+        "deleted",
+    )
+    packages_policy: NamePolicy = Field(
+        "open",
+        description="names that are let in: all but suspicious ones (open); suspicious ones wait "
+        "for approval (ask), as do all that are not well known (ask-unlisted); only the "
+        "operator's own (allow-list)",
+    )
+    packages_yanked: Literal["refuse", "allow"] = Field(
+        "refuse", description="what happens to releases that their authors withdrew"
     )
     packages_allow: CommaSeparated = Field(
         (), description="package names that no name rule refuses, comma separated"

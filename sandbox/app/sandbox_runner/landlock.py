@@ -15,6 +15,7 @@ _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
 _QUERY_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
+_RULE_TCP_PORT: Final = 2
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE = (1 << i for i in range(6))
 _MAKE_DIR, _MAKE_REG, _MAKE_SYM = 1 << 7, 1 << 8, 1 << 12
@@ -33,6 +34,7 @@ _WRITE: Final = (
     | _TRUNCATE
 )
 _FILE_ONLY: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_TCP_CONNECT: Final = 2
 _TCP_BIND_AND_CONNECT: Final = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS: Final = 3
 
@@ -72,6 +74,12 @@ def create_ruleset(rules: Sequence[PathRule], abi: int) -> int:
     for rule in rules:
         _allow(ruleset, rule, handled)
     return ruleset
+
+
+def allow_connect(ruleset: int, port: int) -> None:
+    """Let who is under this ruleset connect to a TCP port, at any address (ABI 4 and above)."""
+    rule = struct.pack("=QQ", _TCP_CONNECT, port)
+    kernel.syscall(_ADD_RULE, ruleset, _RULE_TCP_PORT, rule, 0)
 
 
 def create_signal_scope() -> int:

@@ -1,82 +1,99 @@
-"""Starts a program that may write to a few folders only, and that dies with its parent.
+"""Confines this process, for good: what it reads and writes, whom it talks to, when it dies.
 
-    python -I -m sandbox.adapters.confine PARENT_PID MAX_FILE_BYTES FOLDER... -- PROGRAM ARGUMENT...
+    python -I -m sandbox.adapters.confine PARENT_PID CONFINEMENT PROGRAM ARGUMENT...
 
-It runs in the child, between fork and exec, as a program of its own: Landlock and the
-limits are set on itself and outlive the exec. Reading is not restricted, because the
-program is ours; what it unpacks is not.
+As a program it runs in the child, between fork and exec: Landlock, the filter and the
+limits are set on itself and outlive the exec. CONFINEMENT is JSON.
 """
 
 import contextlib
+import json
 import os
 import resource
 import signal
-import stat
-import struct
 import sys
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import asdict
+from typing import Final, Literal
 
-from sandbox_runner import kernel
-from sandbox_runner.landlock import ABI_TRUNCATE, abi_version, restrict_self
+from sandbox_runner import kernel, landlock, seccomp
+from sandbox_runner.policy import PathRule
 
-# The kernel's numbers (linux/landlock.h); the same on every architecture.
-_CREATE_RULESET: Final = 444
-_ADD_RULE: Final = 445
-_RULE_PATH_BENEATH: Final = 1
-_WRITE_FILE: Final = 1 << 1
-_REFER, _TRUNCATE = 1 << 13, 1 << 14
-# Bits 4 to 12: remove a folder or file, make anything from a device to a link.
-_CHANGE_FOLDERS: Final = 0x1FF0
-_ABI_REFER: Final = 2
+from sandbox.packages.confinement import Confinement, filter_rules
+
+State = Literal["active", "degraded", "unavailable"]
+_PROC: Final = "/proc"
 
 
-def write_rights(abi: int) -> int:
-    """Return the rights to write that this version of Landlock can take away."""
-    rights = _WRITE_FILE | _CHANGE_FOLDERS
-    if abi >= _ABI_REFER:
-        rights |= _REFER
-    if abi >= ABI_TRUNCATE:
-        rights |= _TRUNCATE
-    return rights
+def installer_protection() -> tuple[State, str]:
+    """Return how well this kernel confines an installation, and what is missing."""
+    abi = landlock.abi_version()
+    if abi == 0 or seccomp.current_architecture() is None:
+        return "unavailable", "no Landlock or no filter: nothing is installed"
+    if abi < landlock.ABI_TCP:
+        return "degraded", f"Landlock {abi} does not know ports: the resolver may connect anywhere"
+    return "active", f"Landlock {abi}, system call filter; the unpacker has no network"
 
 
-def confine_writes(paths: Sequence[str]) -> None:
-    """Let this process, and all that it starts, write beneath `paths` only.
+def to_words(confinement: Confinement, parent: int) -> list[str]:
+    """Return the words before a command that confine it."""
+    launcher = [sys.executable, "-I", "-m", "sandbox.adapters.confine"]
+    return [*launcher, str(parent), json.dumps(asdict(confinement))]
 
-    Notes
-    -----
-    Without Landlock nothing is confined. The sandbox runs no code there either, so what
-    is installed is never imported.
+
+def from_words(parent: str, text: str) -> tuple[int, Confinement]:
+    """Read what `to_words` wrote."""
+    data = json.loads(text)
+    for name in ("readable", "writable", "ports"):
+        data[name] = None if data[name] is None else tuple(data[name])
+    return int(parent), Confinement(**data)
+
+
+def confine(confinement: Confinement, parent: int) -> None:
+    """Put this process, and all that it starts, under a confinement.
+
+    Raises
+    ------
+    OSError
+        The kernel has no Landlock or no filter. The sandbox runs no code there either.
     """
-    abi = abi_version()
-    if abi == 0:
-        return
-    rights = write_rights(abi)
-    ruleset = kernel.syscall(_CREATE_RULESET, struct.pack("Q", rights), 8, 0)
-    for path in paths:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        allowed = rights if is_folder else rights & (_WRITE_FILE | _TRUNCATE)
-        rule = struct.pack("=Qi", allowed, descriptor)
-        kernel.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
-        os.close(descriptor)
-    restrict_self(ruleset)
+    kernel.die_with_parent(signal.SIGKILL, parent)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that outlives the exec
+    os.umask(0o022)
+    for limit, value in (
+        (resource.RLIMIT_FSIZE, confinement.max_file_bytes),
+        (resource.RLIMIT_AS, confinement.max_memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
+            resource.setrlimit(limit, (value, value))
+    architecture = seccomp.current_architecture()
+    if architecture is None:
+        raise OSError("there is no system call filter for this machine")
+    program = seccomp.assemble(filter_rules(confinement), architecture)
+    _restrict_paths_and_ports(confinement)
+    seccomp.install(program.bound_to(os.getpid()))
+
+
+def _restrict_paths_and_ports(confinement: Confinement) -> None:
+    rules = [
+        *(PathRule(path) for path in confinement.readable),
+        *(PathRule(path, is_writable=True) for path in (*confinement.writable, os.devnull)),
+    ]
+    abi = landlock.abi_version()
+    ruleset = landlock.create_ruleset(rules, abi)
+    if abi >= landlock.ABI_TCP:
+        for port in confinement.ports or ():
+            landlock.allow_connect(ruleset, port)
+    landlock.restrict_self(ruleset)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Confine this process, then become the program."""
-    split = arguments.index("--")
-    parent, max_file_bytes, *folders = arguments[:split]
-    program = [*arguments[split + 1 :]]
-    kernel.die_with_parent(signal.SIGKILL, int(parent))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that outlives the exec
-    os.umask(0o022)
-    for limit, value in ((resource.RLIMIT_FSIZE, int(max_file_bytes)), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
-            resource.setrlimit(limit, (value, value))
-    confine_writes([*folders, os.devnull])
+    parent, confinement = from_words(arguments[0], arguments[1])
+    program = list(arguments[2:])
+    confine(confinement, parent)
     os.execv(program[0], program)  # noqa: S606  # no shell is the point
 
 

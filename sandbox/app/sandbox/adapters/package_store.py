@@ -1,37 +1,38 @@
-"""Package sets on disk: staged, checked, renamed into place, never changed again.
+"""Package sets on disk: staged, linked together, renamed into place, never changed again.
 
 DIR/sets/<sha256>/        one set: what a session appends to its path
-DIR/sets/<sha256>.json    its members
-DIR/staging/<random>/     a set that is being made
+DIR/sets/<sha256>.json    its members, and the hashes of their wheels
+DIR/wheels/               the unpacked wheels that sets are linked from (wheel_cache.py)
+DIR/staging/<random>/     what is being made; swept at each start
 DIR/default.json          the set that new sessions see
 """
 
 import asyncio
-import csv
-import json
+import filecmp
 import math
 import os
 import shutil
-import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from packaging.utils import canonicalize_name
 from servicekit.logs import get_logger
 from servicekit.wire.execution import InstalledPackage
 
-from sandbox.metrics import DISK_FREE, DISK_SIZE
-from sandbox.packages.install import PackageSet
-from sandbox.packages.lock import LockedPackage
-from sandbox.packages.tree import Entry, TreeLimits, check_tree
+from sandbox.adapters.json_file import read_json, write_json
+from sandbox.adapters.wheel_cache import walk
+from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
+from sandbox.packages.install import PackageSet, UnpackedWheel
+from sandbox.packages.refusal import refusal
+from sandbox.packages.retention import Kept, surplus
+from sandbox.packages.tree import TreeLimits, check_count, check_total
 
 log = get_logger()
 
-# A RECORD of a hundred thousand files is some 10 MB; a larger one lists what is not there.
-_MAX_RECORD_BYTES: Final = 32 << 20
+# Folders that careless packages bring at the top: the first one's is kept, nobody imports them.
+_COMING: Final = "coming"
+_CARELESS: Final = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "scripts"})
 
 
 class PackageStore:
@@ -43,30 +44,34 @@ class PackageStore:
         The folder; it is made when it is missing. The runner reads it.
     limits
         Bounds on one set.
-    trusted
-        Well-known packages, whose `.pth` files are left out instead of refused.
+    max_bytes
+        Bound on all sets together, and on the wheels that they are linked from.
     """
 
-    def __init__(self, root: Path, limits: TreeLimits, *, trusted: frozenset[str]) -> None:
+    def __init__(self, root: Path, limits: TreeLimits, *, max_bytes: int) -> None:
         self._root = root
         self._limits = limits
-        self._trusted = trusted
+        self._max_bytes = max_bytes
         self._sets: dict[str, PackageSet] = {}
         self._default: PackageSet | None = None
 
     def prepare(self) -> None:
         """Make the folders, sweep what an earlier process left half done, read the default."""
-        for folder in (self._root, self._root / "sets"):
+        for folder in (self._root, self._root / "sets", self._root / "wheels"):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.rmtree(self._root / "staging", ignore_errors=True)
-        (self._root / "staging").mkdir(mode=0o755)
+        self._sweep()
         DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
         DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
-        default = _read_json(self._root / "default.json")
+        default = read_json(self._root / "default.json")
         if isinstance(default, dict) and isinstance(name := default.get("set"), str):
             self._default = self.find(name)
             if self._default is None:
                 log.warning("packages.default_lost", set=name[:64])
+        self._make_room(frozenset(), ())
+
+    def touch(self, set_id: str) -> None:
+        """Note that a set is used now."""
+        _touch(self._path(set_id))
 
     def find(self, set_id: str) -> PackageSet | None:
         """Return an installed set."""
@@ -85,58 +90,155 @@ class PackageStore:
 
     def make_default(self, set_id: str) -> None:
         """Let new sessions see this set, also after a restart."""
-        _write_json(self._root / "default.json", {"set": set_id})
+        if self._default is not None:
+            self.touch(self._default.set_id)  # sessions that are opened right now may still get it
+        write_json(self._root / "default.json", {"set": set_id})
         self._default = self.find(set_id)
 
-    @asynccontextmanager
-    async def staging(self) -> AsyncIterator[Path]:
-        """Return an empty folder that vanishes with the block unless it was committed."""
-        folder = Path(tempfile.mkdtemp(dir=self._root / "staging"))
-        try:
-            yield folder
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def commit(
-        self, staged: Path, *, set_id: str, packages: Sequence[LockedPackage], wish: str
+    async def assemble(
+        self,
+        set_id: str,
+        wheels: Sequence[UnpackedWheel],
+        *,
+        wishes: Sequence[str],
+        is_trusted: Callable[[str], bool],
     ) -> PackageSet:
-        """Check a staged tree and rename it into place.
+        """Link wheels into a set and rename it into place.
+
+        Parameters
+        ----------
+        wishes
+            The members that were asked for; the others came with them.
+        is_trusted
+            Tells well-known packages, which may bring different files of one path.
 
         Raises
         ------
         PackageRefused
-            The tree holds what no session may see.
+            Together they are too large, or one would replace files of another.
         """
-        members = await asyncio.to_thread(self._check, staged, packages, wish)
-        made = PackageSet(set_id, self._path(set_id), members)
-        _publish(staged, made)
+        return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+
+    async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
+        """Delete the sets that nobody used for the longest until all fit into the bound.
+
+        Parameters
+        ----------
+        in_use
+            Sets that live sessions see; they stay, as does the default.
+        coming
+            Wheels of which a set will be made next; they stay as well.
+
+        Returns
+        -------
+        bool
+            Whether what is left fits.
+        """
+        return await asyncio.to_thread(self._make_room, in_use, coming)
+
+    def _make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel]) -> bool:
+        kept = self._kept()
+        sets = {**kept.sets, _COMING: (math.inf, frozenset(each.path.name for each in coming))}
+        busy = in_use | {_COMING} | ({self._default.set_id} if self._default else set())
+        gone = surplus(Kept(sets, kept.wheels), busy=busy, max_bytes=self._max_bytes)
+        for name in gone.sets:
+            self._sets.pop(name, None)
+            _delete(self._path(name))
+        for name in gone.wheels:
+            _delete(self._root / "wheels" / name)
+        if gone.sets or gone.wheels:
+            log.info("packages.tidied", sets=len(gone.sets), wheels=len(gone.wheels))
+        PACKAGE_STORE_SIZE.set(gone.left_bytes)
+        return gone.left_bytes <= self._max_bytes
+
+    def _sweep(self) -> None:
+        """Delete what a killed process left: staged folders, and halves of a pair."""
+        shutil.rmtree(self._root / "staging", ignore_errors=True)
+        (self._root / "staging").mkdir(mode=0o755)
+        for folder in (self._root / "sets", self._root / "wheels"):
+            names = {path.name for path in folder.iterdir()}
+            for name in names:
+                bare = name.removesuffix(".json")
+                if name.startswith(".") or not {bare, f"{bare}.json"} <= names:
+                    _delete(folder / bare)
+                    (folder / name).unlink(missing_ok=True)
+
+    def _assemble(
+        self,
+        set_id: str,
+        wheels: Sequence[UnpackedWheel],
+        wishes: Sequence[str],
+        is_trusted: Callable[[str], bool],
+    ) -> PackageSet:
+        asked = wishes[0] if wishes else "the set"
+        check_total(sum(wheel.size_bytes for wheel in wheels), self._limits, asked)
+        check_count(sum(wheel.files for wheel in wheels), self._limits, asked)
+        members = tuple(
+            InstalledPackage(
+                name=wheel.package.name,
+                version=wheel.package.version,
+                size_bytes=wheel.size_bytes,
+                sha256=wheel.package.sha256,
+            )
+            for wheel in wheels
+        )
+        made = PackageSet(set_id, self._path(set_id), members, tuple(sorted(wishes)))
+        staged = Path(tempfile.mkdtemp(dir=self._root / "staging"))
+        try:
+            self._link_all(staged, wheels, is_trusted)
+            self._publish(staged, made)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
         self._sets[set_id] = made
         return made
 
-    def _check(
-        self, staged: Path, packages: Sequence[LockedPackage], wish: str
-    ) -> tuple[InstalledPackage, ...]:
-        # Counted before anything is read: the list of owners is the archives' own word.
-        entries = _first(_walk(staged), self._limits.files + 1)
-        owners = _owners(staged)
-        drop = check_tree(entries, self._limits, package=wish, owners=owners, trusted=self._trusted)
-        for path in sorted(drop, reverse=True):
-            _delete(staged / path)
-        _open_to_readers(staged, [entry for entry in entries if entry.path not in drop])
-        sizes: dict[str, int] = {}
-        for entry in entries:
-            if entry.path not in drop and (owner := owners.get(entry.path)) is not None:
-                sizes[owner] = sizes.get(owner, 0) + entry.size
-        return tuple(
-            InstalledPackage(
-                name=package.name,
-                version=package.version,
-                size_bytes=sizes.get(package.name, 0),
-                # Of several admitted files the installer took one; which one it does not say.
-                sha256=package.hashes[0] if len(package.hashes) == 1 else None,
-            )
-            for package in packages
-        )
+    def _link_all(
+        self, staged: Path, wheels: Sequence[UnpackedWheel], is_trusted: Callable[[str], bool]
+    ) -> None:
+        owners: dict[Path, UnpackedWheel] = {}
+        # The well-known ones first: where two bring one file, theirs is kept.
+        for wheel in sorted(wheels, key=lambda each: not is_trusted(each.package.name)):
+            for entry in walk(wheel.path):
+                place, source = staged / entry.path, wheel.path / entry.path
+                if source.is_dir():
+                    if place in owners:
+                        raise _shadowing(wheel, owners[place], entry.path)
+                    place.mkdir(mode=0o755, exist_ok=True)
+                elif place in owners or place.is_dir():
+                    other = owners.get(place)
+                    if other is None or not _may_share(
+                        entry.path, source, place, (wheel, other), is_trusted
+                    ):
+                        raise _shadowing(wheel, other, entry.path)
+                else:
+                    _link(source, place)
+                    owners[place] = wheel
+
+    def _publish(self, staged: Path, made: PackageSet) -> None:
+        """Write the list of members, then rename: folder and list together are a set."""
+        staged.chmod(0o755)
+        if made.path.exists():  # a folder whose list of members was lost
+            shutil.rmtree(made.path)
+        manifest = {
+            "packages": [member.model_dump() for member in made.packages],
+            "wishes": list(made.wishes),
+        }
+        staged.rename(made.path)
+        write_json(made.path.with_name(f"{made.set_id}.json"), manifest)
+
+    def _kept(self) -> Kept:
+        sets: dict[str, tuple[float, frozenset[str]]] = {}
+        for path in (self._root / "sets").iterdir():
+            if path.is_dir() and (found := self.find(path.name)) is not None:
+                hashes = frozenset(each.sha256 for each in found.packages if each.sha256)
+                sets[path.name] = (path.stat().st_mtime, hashes)
+        wheels: dict[str, int] = {}
+        for path in (self._root / "wheels").iterdir():
+            if path.is_dir():
+                facts = read_json(path.with_name(f"{path.name}.json"))
+                size = facts.get("size_bytes") if isinstance(facts, dict) else None
+                wheels[path.name] = size if isinstance(size, int) else 0
+        return Kept(sets, wheels)
 
     def _path(self, set_id: str) -> Path:
         return self._root / "sets" / set_id
@@ -145,71 +247,60 @@ class PackageStore:
         if not (set_id.isalnum() and set_id.isascii()):
             return None
         path = self._path(set_id)
-        manifest = _read_json(path.with_name(f"{set_id}.json"))
+        manifest = read_json(path.with_name(f"{set_id}.json"))
         if not path.is_dir() or not isinstance(manifest, dict):
             return None
         try:
             members = tuple(InstalledPackage.model_validate(item) for item in manifest["packages"])
+            wishes = manifest.get("wishes") or [member.name for member in members]
+            return PackageSet(set_id, path, members, tuple(str(each) for each in wishes))
         except (KeyError, TypeError, ValueError):
             return None
-        return PackageSet(set_id, path, members)
 
 
-def _publish(staged: Path, made: PackageSet) -> None:
-    """Write the list of members, then rename: the folder's name is the proof that all is there."""
-    members = [member.model_dump() for member in made.packages]
-    _write_json(made.path.with_name(f"{made.set_id}.json"), {"packages": members})
-    staged.chmod(0o755)
-    if made.path.exists():  # a folder whose list of members was lost
-        shutil.rmtree(made.path)
-    staged.rename(made.path)
+def _may_share(
+    path: str,
+    source: Path,
+    place: Path,
+    owners: tuple[UnpackedWheel, UnpackedWheel],
+    is_trusted: Callable[[str], bool],
+) -> bool:
+    """Whether two wheels may bring a file of one path; the first one's is kept."""
+    if "/" not in path and not path.endswith((".py", ".so")):
+        return True  # a licence or a note
+    if path.partition("/")[0] in _CARELESS or all(is_trusted(each.package.name) for each in owners):
+        return True
+    return filecmp.cmp(source, place, shallow=False)
 
 
-def _first(entries: Iterator[Entry], count: int) -> list[Entry]:
-    return [entry for entry, _ in zip(entries, range(count), strict=False)]
+def _shadowing(wheel: UnpackedWheel, other: UnpackedWheel | None, path: str) -> Exception:
+    of = "another package" if other is None else other.package.name
+    return refusal(
+        "shadows",
+        wheel.package.name,
+        f"It brings {path[:80]}, which belongs to {of}, with another content.",
+        operator="An operator who knows it can install it for a session without the other one.",
+    )
 
 
-def _walk(root: Path) -> Iterator[Entry]:
-    """List a tree; folders come before what is in them, links are not followed."""
-    folders = [root]
-    while folders:
-        with os.scandir(folders.pop()) as items:
-            for item in items:
-                facts = item.stat(follow_symlinks=False)
-                path = Path(item.path)
-                yield Entry(path.relative_to(root).as_posix(), facts.st_mode, facts.st_size)
-                if item.is_dir(follow_symlinks=False):
-                    folders.append(path)
+def _link(source: Path, place: Path) -> None:
+    try:
+        os.link(source, place, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, place, follow_symlinks=False)
 
 
-def _owners(root: Path) -> dict[str, str]:
-    """Read which package names which file in its RECORD."""
-    owners: dict[str, str] = {}
-    for record in sorted(root.glob("*.dist-info/RECORD")):
-        if not record.is_file() or record.stat().st_size > _MAX_RECORD_BYTES:
-            continue
-        name = str(canonicalize_name(record.parent.name.split("-")[0]))
-        with record.open(encoding="utf-8", errors="replace", newline="") as lines:
-            owners |= {row[0]: name for row in csv.reader(lines) if row}
-    return owners
+def _touch(path: Path) -> None:
+    try:
+        os.utime(path)
+    except OSError:
+        log.warning("packages.set_lost", set=path.name)
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _open_to_readers(root: Path, entries: Sequence[Entry]) -> None:
-    """Let everybody read and nobody write, whatever the archive and our umask said."""
-    for entry in entries:
-        is_program = stat.S_ISDIR(entry.mode) or entry.mode & stat.S_IXUSR
-        mode = 0o755 if is_program else 0o644
-        path = root / entry.path
-        # What lay in a folder that was left out is gone by now.
-        if stat.S_IMODE(entry.mode) != mode and path.exists():
-            path.chmod(mode)
+    """Delete a folder and its description; the description first, so that no half is found."""
+    path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _disk_bytes(folder: Path, part: Literal["free", "total"]) -> float:
@@ -218,23 +309,3 @@ def _disk_bytes(folder: Path, part: Literal["free", "total"]) -> float:
     except OSError:
         return math.nan  # a folder that is gone must not cost the other metrics
     return usage.free if part == "free" else usage.total
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _write_json(path: Path, value: object) -> None:
-    """Write a file so that a reader sees the old or the new content, nothing between."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-        Path(name).chmod(0o644)
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

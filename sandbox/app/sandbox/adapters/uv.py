@@ -1,20 +1,19 @@
-"""The installer: uv as a child process that sees no more than it needs.
+"""The resolver: uv as a child process that sees no more than it needs.
 
-It gets an environment of its own (the index, proxy and certificates, nothing else),
-a process group of its own that dies with the call, limits on time, file size and what it
-unpacks, write access to its target and cache alone, and never a configuration file. It
-builds nothing, so no code of a package runs.
+It gets an environment of its own (the index, proxy and certificates, nothing else), reads
+the interpreter and its certificates, writes its own cache, connects by TCP to the index's
+ports, and dies with the call. It never reads a configuration file and builds nothing, so
+no code of a package runs. What it finds is fetched by hash (download.py) and unpacked by a
+program that has no network (unpack.py).
 """
 
 import asyncio
-import contextlib
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,172 +25,63 @@ from servicekit.errors import StackError
 from servicekit.logs import get_logger
 
 from sandbox.adapters.cache_growth import CacheGrowth
-from sandbox.errors import IndexUnavailable, InstallFailed, PackageUnknown
-from sandbox.packages.lock import LockedPackage, LockError, parse_lock
+from sandbox.adapters.child_process import Finished, run_child
+from sandbox.adapters.confine import to_words
+from sandbox.adapters.package_index import PackageIndex, installer_environment
+from sandbox.errors import InstallFailed
+from sandbox.packages.confinement import Confinement, resolver_files
+from sandbox.packages.lock import LockedPackage, LockError, NoWheelFits, parse_lock, wheel_tags
 from sandbox.packages.refusal import refusal
 from sandbox.packages.requirement import Wish
+from sandbox.packages.resolver_words import (
+    explain_failure,
+    is_about_age,
+    is_undated,
+    yanked_pins,
+)
 
 log = get_logger()
 
-# Text of a closure with all its hashes: the largest known ones are some 100 KiB.
+# Text of a closure with all its files: the largest known ones are some 100 KiB.
 _MAX_TEXT_BYTES: Final = 4 << 20
-_KILL_GRACE_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 0.2
-
-# Ours, then uv's name of each: what the world's pip and uv settings say about the index.
-_PASSED_ON: Final = (
-    ("UV_INDEX", "UV_INDEX"),
-    ("UV_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL"),
-    ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL"),
-    ("UV_FIND_LINKS", "UV_FIND_LINKS"),
-    ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
-    ("UV_INSECURE_HOST", "UV_INSECURE_HOST"),
-    ("PIP_TRUSTED_HOST", "UV_INSECURE_HOST"),
-    ("SSL_CERT_FILE", "SSL_CERT_FILE"),
-    ("PIP_CERT", "SSL_CERT_FILE"),
-    ("SSL_CERT_DIR", "SSL_CERT_DIR"),
-    ("HTTPS_PROXY", "HTTPS_PROXY"),
-    ("https_proxy", "HTTPS_PROXY"),
-    ("HTTP_PROXY", "HTTP_PROXY"),
-    ("http_proxy", "HTTP_PROXY"),
-    ("ALL_PROXY", "ALL_PROXY"),
-    ("all_proxy", "ALL_PROXY"),
-    ("NO_PROXY", "NO_PROXY"),
-    ("no_proxy", "NO_PROXY"),
-    ("UV_SYSTEM_CERTS", "UV_SYSTEM_CERTS"),
-    ("UV_NATIVE_TLS", "UV_NATIVE_TLS"),
-    ("UV_KEYRING_PROVIDER", "UV_KEYRING_PROVIDER"),
-    ("UV_HTTP_TIMEOUT", "UV_HTTP_TIMEOUT"),
-    ("NETRC", "NETRC"),
-    ("UV_OFFLINE", "UV_OFFLINE"),
-)
-_INDEX_NAMES: Final = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
-# These hold the credentials of an index: UV_INDEX_<NAME>_USERNAME, _PASSWORD.
-_INDEX_CREDENTIAL: Final = re.compile(r"UV_INDEX_\w+_(?:USERNAME|PASSWORD)")
-
-_UNREACHABLE: Final = (
-    "failed to fetch",
-    "error sending request",
-    "request failed after",
-    "dns error",
-    "connection refused",
-    "connection reset",
-    "operation timed out",
-    "tls handshake",
-    "invalid peer certificate",
-    "http status server error",
-    "could not connect",
-    "network connectivity is disabled",
-)
-_UNDATED: Final = "missing an upload date"
-_CUT_SIGNS: Final = ("exclude-newer", _UNDATED)
-# Rule, uv's words for it, and ours; the first that fits is taken.
-_REFUSALS: Final = (
-    ("hash", ("hash mismatch",), "A downloaded file is not what its hash says."),
-    (
-        "no-wheel",
-        ("no usable wheels", "building from source is disabled"),
-        (
-            "It, or something that it needs, exists only as source code; installing that would run "
-            "code of its authors. Ask for a package that ships wheels."
-        ),
-    ),
-    (
-        "yanked",
-        ("was yanked",),
-        "The release was withdrawn by its authors. Ask for another version.",
-    ),
-    (
-        "size",
-        ("file too large",),
-        "One of its files is larger than a whole package set may be.",
-    ),
-    (
-        "incompatible",
-        ("no matching", "requires-python", "python version", "compatible tag"),
-        "It has no release for this interpreter and machine.",
-    ),
-    (
-        "conflict",
-        ("unsatisfiable", "no solution"),
-        (
-            "What it needs does not agree with what is installed already. {cause} Try another "
-            "version, or a session of its own."
-        ),
-    ),
-)
-_UNPRINTABLE: Final = re.compile(r"(?:https?|file)://\S+|\x1b\[[0-9;]*m")
+# uv maps stacks for its threads and arenas; what it really holds is some 100 MiB.
+_MAX_MEMORY_BYTES: Final = 16 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class UvOptions:
-    """How the installer is run.
+    """How the resolver is run.
 
     Attributes
     ----------
-    index_url
-        The package index; None leaves it to the environment.
+    index
+        Where packages come from.
     min_age_days
         Releases younger than this are not seen; 0 for all.
+    may_be_yanked
+        Whether releases that their authors withdrew are taken when exactly they are asked for.
     timeout_seconds
         Time limit of one run.
-    max_file_bytes
-        Largest file that it may write.
+    max_cache_bytes
+        Bound on its cache of what the index says.
     cache
-        Its cache of downloads.
+        The cache's folder.
     """
 
-    index_url: str | None
+    index: PackageIndex
     min_age_days: float
+    may_be_yanked: bool
     timeout_seconds: float
-    max_file_bytes: int
+    max_cache_bytes: int
     cache: Path
 
 
-def installer_environment(
-    world: Mapping[str, str], *, index_url: str | None, cache: Path, home: Path
-) -> dict[str, str]:
-    """Return the installer's whole environment."""
-    environment = {
-        "PATH": os.defpath,
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "TMPDIR": str(home),
-        "UV_CACHE_DIR": str(cache),
-        "UV_NO_PROGRESS": "1",
-        # One more try for a lost packet; the default of three waits ten seconds for an index
-        # that is down, which somebody in a chat would have to sit through.
-        "UV_HTTP_RETRIES": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "NO_COLOR": "1",
-    }
-    for name, theirs in _PASSED_ON:
-        if (value := world.get(name)) and theirs not in environment:
-            # pip separates several links by spaces, uv by commas.
-            is_links = name == "PIP_FIND_LINKS"
-            environment[theirs] = ",".join(value.split()) if is_links else value
-    environment |= {
-        name: value for name, value in world.items() if _INDEX_CREDENTIAL.fullmatch(name)
-    }
-    index = index_url or next((world[name] for name in _INDEX_NAMES if world.get(name)), None)
-    if index:
-        environment["UV_DEFAULT_INDEX"] = index
-    return environment
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    code: int
-    stdout: str
-    stderr: str
-
-
 class Uv:
-    """Resolves and installs with uv; see `Resolver`."""
+    """Resolves with uv; see `Resolver`."""
 
-    def __init__(self, options: UvOptions, world: Mapping[str, str]) -> None:
+    def __init__(self, options: UvOptions) -> None:
         self._options = options
-        self._world = dict(world)
         self._binary = find_uv()
 
     async def resolve(
@@ -209,139 +99,119 @@ class Uv:
         asked = ((wish.line(), *pins), constraints, python)
         cutoff = datetime.now(UTC) - timedelta(days=self._options.min_age_days)
         is_aged = self._options.min_age_days > 0
-        finished = await self._compile(*asked, exclude_newer=cutoff if is_aged else None)
-        if finished.code != 0 and any(sign in finished.stderr for sign in _CUT_SIGNS):
+        finished = await self._compile(wish, *asked, exclude_newer=cutoff if is_aged else None)
+        if finished.code != 0 and is_about_age(finished.stderr):
             # The cut took something away; whether that was the reason shows without it.
-            young = await self._compile(*asked, exclude_newer=None)
+            young = await self._compile(wish, *asked, exclude_newer=None)
             if young.code == 0:
-                raise self._too_new(wish, is_undated=_UNDATED in finished.stderr)
+                raise self._too_new(wish, is_undated=is_undated(finished.stderr))
             finished = young  # its words are about the package, not about the cut
         if finished.code != 0:
+            log.warning("packages.not_resolved", package=wish.name, status=finished.code)
             raise explain_failure(wish, finished.stderr)
-        if (yanked := yanked_pin(finished.stderr)) is not None:
-            raise refusal(
-                "yanked",
-                wish.name,
-                f"{yanked} was withdrawn by its authors. Ask for another version.",
-            )
-        try:
-            return parse_lock(finished.stdout)
-        except LockError as error:
-            raise refusal(
-                "source",
-                wish.name,
-                "It needs a package that comes from outside of the index, or without hashes.",
-            ) from error
+        self._check_yanked(wish, finished.stderr, pins)
+        return _read_lock(wish, finished.stdout, python)
 
-    async def install(
-        self, packages: Sequence[LockedPackage], *, target: Path, python: str
-    ) -> None:
-        """Unpack packages into `target`, checked by hash.
-
-        Raises
-        ------
-        PackageRefused, IndexUnavailable, InstallFailed
-            A file is not what its hash says, the index is gone, or uv failed.
-        """
-        if not packages:
+    def _check_yanked(self, wish: Wish, stderr: str, pins: Sequence[str]) -> None:
+        if self._options.may_be_yanked:
             return
-        wish = Wish(packages[0].name)
-        text = "".join(f"{package.line()}\n" for package in packages)
-        async with _folder(text) as folder:
-            finished = await self._watched(
-                wish,
-                target,
-                self._run(
-                    # Hard links: a set grows by one package at a time, and copying the others
-                    # each time would take seconds. No session may write to either end.
-                    "install", "--no-deps", "--require-hashes", "--link-mode", "hardlink",
-                    "--target", str(target), "--python", sys.executable,
-                    "--python-version", python, "--requirements", str(folder / "requirements.txt"),
-                    home=folder,
-                    target=target,
-                ),
-            )  # fmt: skip
-        if finished.code != 0:
-            raise explain_failure(wish, finished.stderr)
+        # What was installed before its authors withdrew it does not hold up other packages.
+        for pin in yanked_pins(stderr):
+            if pin not in pins:
+                raise refusal(
+                    "yanked",
+                    wish.name,
+                    f"{pin} was withdrawn by its authors. Ask for another version.",
+                    operator="An operator can set SANDBOX_PACKAGES_YANKED=allow.",
+                )
 
-    async def _watched(
-        self, wish: Wish, target: Path, work: Coroutine[Any, Any, _Finished]
-    ) -> _Finished:
-        """Run an installation, and stop it when it unpacks more than a set may hold."""
-        # Twice: what is unpacked stands in the cache, and again in the target.
-        max_bytes = 2 * self._options.max_file_bytes
-        growth = CacheGrowth(self._options.cache, target)
+    async def _compile(
+        self,
+        wish: Wish,
+        lines: Sequence[str],
+        constraints: Sequence[str],
+        python: str,
+        *,
+        exclude_newer: datetime | None,
+    ) -> Finished:
+        age = [] if exclude_newer is None else ["--exclude-newer", exclude_newer.isoformat()]
+        async with _folder("".join(f"{line}\n" for line in lines)) as folder:
+            limits = folder / "constraints.txt"
+            limits.write_text("".join(f"{line}\n" for line in constraints), "ascii")
+            return await self._watched(wish, self._run(
+                # --no-build-package would do for one; --no-build holds for the whole closure.
+                "pip", "compile", "--no-config", "--no-build", "--format", "pylock.toml",
+                "--no-header", "--no-annotate", *age,
+                "--python", sys.executable, "--python-version", python,
+                "--constraints", str(limits), str(folder / "requirements.txt"),
+                home=folder,
+            ))  # fmt: skip
+
+    async def _watched(self, wish: Wish, work: Coroutine[Any, Any, Finished]) -> Finished:
+        """Run a resolution, and stop it when its cache grows too large.
+
+        From an index that can't send parts of a file uv fetches whole wheels, and unpacks them.
+        """
+        growth = CacheGrowth(self._options.cache)
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait((task,), timeout=_WATCH_SECONDS))[0]:
-                if await growth.exceeds(max_bytes):
+                if await growth.exceeds(self._options.max_cache_bytes):
                     raise refusal(
                         "size",
                         wish.name,
-                        f"Unpacked, it takes more than {self._options.max_file_bytes} bytes.",
+                        f"Unpacked, it takes more than {self._options.max_cache_bytes} bytes.",
                         operator="An operator can raise SANDBOX_PACKAGES_MAX_SET_BYTES.",
                     )
             return task.result()
         except BaseException:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await growth.discard()
             raise
+        finally:
+            # Wheels that the resolver unpacked are of no use to anybody: see wheel_cache.py.
+            await growth.discard()
 
-    async def _compile(
-        self,
-        lines: Sequence[str],
-        constraints: Sequence[str],
-        python: str,
-        *,
-        exclude_newer: datetime | None,
-    ) -> _Finished:
-        age = [] if exclude_newer is None else ["--exclude-newer", exclude_newer.isoformat()]
-        async with _folder("".join(f"{line}\n" for line in lines)) as folder:
-            limits = folder / "constraints.txt"
-            limits.write_text("".join(f"{line}\n" for line in constraints), "ascii")
-            return await self._run(
-                "compile", "--generate-hashes", "--no-header", "--no-annotate",
-                "--no-emit-index-url", "--no-emit-find-links", *age,
-                "--python", sys.executable, "--python-version", python,
-                "--constraints", str(limits), str(folder / "requirements.txt"),
-                home=folder,
-            )  # fmt: skip
-
-    async def _run(
-        self, command: str, *arguments: str, home: Path, target: Path | None = None
-    ) -> _Finished:
-        # --no-build-package would do for one; --no-build holds for the whole closure.
-        argv = [str(self._binary), "pip", command, "--no-config", "--no-build", *arguments]
-        writable = [home, self._options.cache, *([] if target is None else [target])]
-        argv = [*_confinement(writable, self._options.max_file_bytes), *argv]
-        self._options.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = installer_environment(
-            self._world, index_url=self._options.index_url, cache=self._options.cache, home=home
-        )
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=home,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+    async def _run(self, *arguments: str, home: Path) -> Finished:
+        cache = self._options.cache
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        index = self._options.index
+        words = [str(self._binary), *arguments]
+        if sys.platform == "linux":
+            words = [*to_words(self._confinement(home), os.getpid()), *words]
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
-                stdout, stderr = await _read_both(process)
-                code = await process.wait()
+                finished = await run_child(
+                    words,
+                    environment=installer_environment(index.settings, cache=cache, home=home),
+                    folder=home,
+                    max_text_bytes=_MAX_TEXT_BYTES,
+                )
         except TimeoutError:
             raise InstallFailed(
                 f"The package tool took longer than {self._options.timeout_seconds:g} seconds and "
                 "was stopped; nothing was installed. Try again, or name a smaller package."
             ) from None
-        finally:
-            await _kill_group(process)
-        if code == -signal.SIGXFSZ:
-            stderr = "error: file too large"  # the kernel's word; uv had no time for one
-        return _Finished(code, stdout, stderr)
+        if finished.code == -signal.SIGXFSZ:
+            # The kernel's word; uv had no time for one.
+            return Finished(finished.code, "", "error: file too large")
+        return finished
+
+    def _confinement(self, home: Path) -> Confinement:
+        index = self._options.index
+        return Confinement(
+            readable=resolver_files(
+                interpreter=(sys.prefix, sys.base_prefix),
+                program=str(self._binary),
+                extra=index.files,
+            ),
+            writable=(str(home), str(self._options.cache)),
+            max_file_bytes=self._options.max_cache_bytes,
+            max_memory_bytes=_MAX_MEMORY_BYTES,
+            ports=index.ports,
+            looks_up_names=index.looks_up_names,
+            starts_programs=True,
+        )
 
     def _too_new(self, wish: Wish, *, is_undated: bool) -> StackError:
         if is_undated:
@@ -372,46 +242,17 @@ def find_uv() -> Path:
         return Path(found)
 
 
-def yanked_pin(stderr: str) -> str | None:
-    """Return the first `name==version` that uv calls yanked."""
-    match = re.search(r"`([^`]+)` is yanked", stderr)
-    return match[1] if match else None
-
-
-def _is_unreachable(stderr: str) -> bool:
-    text = stderr.lower()
-    return any(sign in text for sign in _UNREACHABLE)
-
-
-def explain_failure(wish: Wish, stderr: str) -> StackError:
-    """Turn uv's words into one of our errors; addresses in them (they may hold keys) are cut."""
-    text = " ".join(_UNPRINTABLE.sub("", stderr).split())
-    low = text.lower()
-    if _is_unreachable(stderr):
-        return IndexUnavailable(
-            "The package index does not answer, so nothing was installed. Try again later; an "
-            "operator can check the index, proxy and certificate settings.",
-            retry_after_seconds=10.0,
-        )
-    if f"{wish.name} was not found" in low:
-        return PackageUnknown(
-            f"The index has no package {wish.name}. Check the spelling.", package=wish.name
-        )
-    if wish.version is not None and f"there is no version of {wish.name}==" in low:
-        return PackageUnknown(
-            f"{wish.name} has no version {wish.version}. Leave the version out for the newest.",
-            package=wish.name,
-        )
-    for rule, signs, why in _REFUSALS:
-        if any(sign in low for sign in signs):
-            return refusal(rule, wish.name, why.format(cause=_cause(text)))
-    log.warning("packages.uv_failed", package=wish.name, words=text[:500])
-    return InstallFailed(f"The package tool failed: {_cause(text)}")
-
-
-def _cause(text: str) -> str:
-    cause = text.split("cause:", 1)[-1].split("hint:", 1)[0].strip()
-    return cause[:300] + ("…" if len(cause) > 300 else "")  # noqa: PLR2004  # a few sentences
+def _read_lock(wish: Wish, text: str, python: str) -> tuple[LockedPackage, ...]:
+    try:
+        return parse_lock(text, wheel_tags(python))
+    except NoWheelFits as error:
+        raise refusal(
+            "incompatible", wish.name, f"{error} has no wheel for this interpreter and machine."
+        ) from None
+    except LockError as error:
+        raise refusal(
+            "source", wish.name, f"What it needs is no hashed file of the index: {error}."
+        ) from None
 
 
 @asynccontextmanager
@@ -420,36 +261,3 @@ async def _folder(requirements: str) -> AsyncIterator[Path]:
         folder = Path(name)
         (folder / "requirements.txt").write_text(requirements, "ascii")
         yield folder
-
-
-async def _read_both(process: asyncio.subprocess.Process) -> tuple[str, str]:
-    if process.stdout is None or process.stderr is None:
-        raise RuntimeError("the process was started without pipes")
-    async with asyncio.TaskGroup() as group:
-        texts = [group.create_task(_read(pipe)) for pipe in (process.stdout, process.stderr)]
-    return texts[0].result(), texts[1].result()
-
-
-async def _read(pipe: asyncio.StreamReader) -> str:
-    kept = bytearray()
-    while data := await pipe.read(65_536):
-        kept += data[: _MAX_TEXT_BYTES - len(kept)]  # read on, or the writer would stop
-    return kept.decode("utf-8", "replace")
-
-
-async def _kill_group(process: asyncio.subprocess.Process) -> None:
-    # The group, not the process: uv starts an interpreter to ask it for its tags.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_KILL_GRACE_SECONDS):
-            await asyncio.shield(process.wait())
-
-
-def _confinement(writable: Sequence[Path], max_file_bytes: int) -> list[str]:
-    """Return the words before a command that confine it, on systems that can."""
-    if sys.platform != "linux":
-        return []
-    launcher = [sys.executable, "-I", "-m", "sandbox.adapters.confine"]
-    limits = [str(os.getpid()), str(max_file_bytes)]
-    return [*launcher, *limits, *(str(path) for path in writable), "--"]

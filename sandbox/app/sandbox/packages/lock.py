@@ -1,63 +1,120 @@
-"""The resolver's answer: each package of the closure, pinned by version and hashes."""
+"""The resolver's answer: each package of the closure, with the one wheel that fits and its hash.
+
+The resolver writes a `pylock.toml` (PEP 751): for each package its wheels with address,
+size and SHA-256. Of these the one is taken that the cell interpreter prefers.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
-from packaging.utils import canonicalize_name
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
-_PIN: Final = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
-_HASH: Final = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_SCHEMES: Final = frozenset({"https", "http", "file"})
 
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One package of a closure; `hashes` are SHA-256 of the files that may be installed."""
+    """One package of a closure and the file that is installed for it.
+
+    Attributes
+    ----------
+    filename, url, sha256
+        The wheel's name, address, and SHA-256 in hexadecimal.
+    size
+        The wheel's length in bytes as the index says it; None when it does not.
+    """
 
     name: str
     version: str
-    hashes: tuple[str, ...]
+    filename: str
+    url: str
+    sha256: str
+    size: int | None = None
 
     def line(self) -> str:
-        """Return the requirement as the installer reads it."""
-        return " ".join(
-            (f"{self.name}=={self.version}", *(f"--hash=sha256:{item}" for item in self.hashes))
-        )
+        """Return the package as one line that names exactly one file."""
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
 
 
 class LockError(ValueError):
-    """The resolver wrote something that is no pinned package of the index."""
+    """The resolver wrote something that is no wheel of the index with a hash."""
 
 
-def parse_lock(text: str) -> tuple[LockedPackage, ...]:
-    """Read the resolver's requirements text.
+class NoWheelFits(LockError):
+    """A package has wheels, but none for this interpreter and machine; the text is its name."""
+
+
+def wheel_tags(python: str) -> tuple[Tag, ...]:
+    """Return the tags of wheels that a CPython of this version can use here, the best first."""
+    version = Version(python).release[:2]
+    interpreter = f"cp{version[0]}{version[1]}"
+    return (*cpython_tags(version), *compatible_tags(version, interpreter))
+
+
+def parse_lock(text: str, tags: Sequence[Tag]) -> tuple[LockedPackage, ...]:
+    """Read the resolver's `pylock.toml`.
+
+    Parameters
+    ----------
+    tags
+        What the cell interpreter can use, the best first.
 
     Raises
     ------
     LockError
-        A line is not `name==version` with at least one hash: a URL, a path or an option.
+        A package does not come as a hashed wheel of the index: a URL, a path, a repository.
+    NoWheelFits
+        A package has no wheel with any of the tags.
     """
-    lines = text.replace("\\\n", " ").splitlines()
-    return tuple(
-        _parse_line(line.strip())
-        for line in lines
-        if line.strip() and not line.strip().startswith("#")
-    )
+    rank = {tag: place for place, tag in enumerate(tags)}
+    try:
+        packages = tomllib.loads(text).get("packages", [])
+        return tuple(_parse_package(package, rank) for package in packages)
+    except LockError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LockError("the lock can't be read") from error
 
 
-def _parse_line(line: str) -> LockedPackage:
-    pin, *rest = line.split()
-    match = _PIN.fullmatch(pin)
-    hashes = [_HASH.fullmatch(item) for item in rest]
-    if match is None or not hashes or not all(hashes):
-        raise LockError("a line of the lock is not a pinned package with hashes")
-    return LockedPackage(
-        name=str(canonicalize_name(match[1])),
-        version=match[2],
-        hashes=tuple(sorted(item[1] for item in hashes if item is not None)),
-    )
+def _parse_package(package: dict[str, Any], rank: dict[Tag, int]) -> LockedPackage:
+    name, version = str(canonicalize_name(package["name"])), str(Version(package["version"]))
+    if any(key in package for key in ("vcs", "directory", "archive")):
+        raise LockError(f"{name} comes from outside of the index")
+    found = [_parse_wheel(wheel, name, version) for wheel in package.get("wheels", ())]
+    fitting = [(place, wheel) for wheel in found if (place := _place(wheel, rank)) is not None]
+    if not fitting:
+        raise NoWheelFits(name)
+    return min(fitting, key=lambda item: item[0])[1]
+
+
+def _parse_wheel(wheel: dict[str, Any], name: str, version: str) -> LockedPackage:
+    url, digest, size = wheel["url"], wheel["hashes"].get("sha256"), wheel.get("size")
+    address = urlsplit(url)
+    filename = unquote(address.path.rpartition("/")[2])
+    if address.scheme not in _SCHEMES or digest is None or not _HASH.fullmatch(digest):
+        raise LockError(f"{name} has a file without SHA-256, or one that is not on the index")
+    if not (size is None or (isinstance(size, int) and size >= 0)):
+        raise LockError(f"{name} has a file of no size")
+    try:
+        of_name, of_version, _, _ = parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion) as error:
+        raise LockError(f"{name} has a file that is not named like a wheel") from error
+    if (of_name, of_version) != (name, Version(version)):
+        raise LockError(f"{name} has a file of another package or version")
+    return LockedPackage(name, version, filename, url, digest, size)
+
+
+def _place(wheel: LockedPackage, rank: dict[Tag, int]) -> int | None:
+    places = [rank[tag] for tag in parse_wheel_filename(wheel.filename)[3] if tag in rank]
+    return min(places, default=None)
 
 
 def set_id(packages: Iterable[LockedPackage], *, python: str) -> str:

@@ -5,18 +5,16 @@ well-known ones in the ways that squatters use: a slip of the keyboard, a look-a
 letter, dashes left out or put in, words in another order, an added `python-` or `3`.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.resources import files
-from typing import Final
+from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
 from rapidfuzz.distance import OSA
 
-from sandbox.packages.refusal import refusal
+from sandbox.packages.objection import Objection
 
 # A squatter imitates what many type: the head of the list is compared with, all of it is known.
 _IMITATED: Final = 2500
@@ -24,24 +22,33 @@ _IMITATED: Final = 2500
 _LEAST_LETTERS: Final = 4
 _TWO_EDITS_LETTERS: Final = 8
 _PREFIXES: Final = (
-    "python-",
-    "python3-",
-    "python",
-    "py-",
-    "py",
-    "pip-",
-    "lib",
-    "real-",
-    "official-",
-)
+    "python-", "python3-", "python", "py-", "py", "pip-", "lib", "real-", "official-",
+)  # fmt: skip
 _SUFFIXES: Final = (
     "-python", "-python3", "python", "-py", "py", "-lib", "-dev", "-official", "-pip", "-package",
     "-latest", "-new", "-fixed", "-v2", "-3", "-2", "3", "2",
 )  # fmt: skip
 _GLYPHS: Final = (("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"))
-_INSTALLERS: Final = frozenset({"pip", "setuptools", "wheel", "uv", "distribute", "easy-install"})
+_INSTALLERS: Final = frozenset(
+    {"pip", "setuptools", "wheel", "uv", "distribute", "easy-install", "pipx", "conda"}
+)
+# Modules that careless packages bring at the top, whatever they are called.
+_CARELESS_MODULES: Final = frozenset(
+    {"tests", "test", "testing", "docs", "examples", "scripts", "utils", "config", "setup", "src"}
+)
 
-_ALLOW: Final = "An operator can let it in with SANDBOX_PACKAGES_ALLOW={name}."
+NamePolicy = Literal["open", "ask", "ask-unlisted", "allow-list"]
+"""What happens to names that are not blocked.
+
+open
+    All are let in but the suspicious ones, which are refused.
+ask
+    As `open`, but a suspicious name waits for an operator's approval.
+ask-unlisted
+    As `ask`, and each name that is not well known waits too.
+allow-list
+    Only the operator's own names are let in, dependencies included.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,62 +65,79 @@ class NameRules:
         Names that are always refused, with the reason.
     allowed
         Names that no rule refuses.
+    policy
+        What happens to the others.
     """
 
     popular: Sequence[str]
-    aliases: Mapping[str, str]
-    blocked: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    blocked: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
+    policy: NamePolicy = "open"
 
-    def vet(self, name: str) -> None:
-        """Let a requested name pass.
-
-        Raises
-        ------
-        PackageRefused
-            A rule refuses it; the error says which, and what was probably meant.
-        """
+    def objection(self, name: str) -> Objection | None:
+        """Judge a name that was asked for."""
         if name in self.allowed:
-            return
+            return None
         if name in _INSTALLERS:
-            raise refusal(
+            return Objection(
                 "installer",
                 name,
-                f"{name} installs packages; here the sandbox does that. Ask for the package that "
-                "you need itself.",
+                f"{name} installs or builds packages; here the sandbox does that. Ask for the "
+                "package that you need itself.",
             )
         if (meant := self.aliases.get(name)) is not None:
-            raise refusal("alias", name, f"The package is not called {name}.", meant=meant)
+            return Objection("alias", name, f"The package is not called {name}.", meant)
         if name.replace("-", "_") in sys.stdlib_module_names and name not in self._known:
-            raise refusal(
+            return Objection(
                 "standard-library", name, f"{name} is part of Python; import it without installing."
             )
-        self.vet_dependency(name)
+        return self.dependency_objection(name)
 
-    def vet_dependency(self, name: str) -> None:
-        """Let a name of the closure pass; installers are ordinary there.
-
-        Raises
-        ------
-        PackageRefused
-            It is blocked or imitates a well-known name.
-        """
+    def dependency_objection(self, name: str) -> Objection | None:
+        """Judge a name of the closure; installers are ordinary there."""
         if name in self.allowed:
-            return
+            return None
         if (reason := self.blocked.get(name)) is not None:
-            raise refusal("blocked", name, f"{name} is blocked: {reason}.", meant=self._near(name))
-        if name in self._known:
-            return
-        found = self._imitated(name)
-        if found is not None:
+            return Objection("blocked", name, f"{name} is blocked: {reason}.", self._near(name))
+        if self.policy == "allow-list":
+            why = f"Only packages on this sandbox's own list are let in; {name} is not on it."
+            return Objection("allow-list", name, why, can_be_allowed=True)
+        return None if name in self._known else self._unknown_objection(name)
+
+    def _unknown_objection(self, name: str) -> Objection | None:
+        waits = self.policy in {"ask", "ask-unlisted"}
+        if (found := self._imitated(name)) is not None:
             rule, meant = found
-            raise refusal(
-                rule,
-                name,
-                f"{name} is little known, and its name is nearly that of a well-known package.",
-                meant=meant,
-                operator=_ALLOW.format(name=name),
-            )
+            why = f"{name} is little known, and its name is nearly that of a well-known package."
+            return Objection(rule, name, why, meant, can_be_allowed=True, waits=waits)
+        if self.policy == "ask-unlisted":
+            why = f"{name} is not well known."
+            return Objection("unlisted", name, why, can_be_allowed=True, waits=True)
+        return None
+
+    def is_trusted(self, name: str) -> bool:
+        """Whether a package is well known, or an operator allowed it."""
+        return name in self._known or name in self.allowed
+
+    def shadowing(self, name: str, modules: Iterable[str]) -> Objection | None:
+        """Judge the modules that a package defines: they may be a well-known package's."""
+        if self.is_trusted(name):
+            return None
+        for module in modules:
+            if module in _CARELESS_MODULES or module in sys.stdlib_module_names:
+                continue  # what stands first on the path wins, and that is Python's own
+            plain = str(canonicalize_name(module))
+            meant = plain if plain in self._head_names else self.aliases.get(plain)
+            if meant is not None and meant != name:
+                return Objection(
+                    "shadows",
+                    name,
+                    f"It brings a module {module}, which is that of another package.",
+                    meant,
+                    can_be_allowed=True,
+                )
+        return None
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -122,6 +146,10 @@ class NameRules:
     @cached_property
     def _head(self) -> tuple[str, ...]:
         return tuple(name for name in self.popular[:_IMITATED] if len(name) >= _LEAST_LETTERS)
+
+    @cached_property
+    def _head_names(self) -> frozenset[str]:
+        return frozenset(self.popular[:_IMITATED])
 
     @cached_property
     def _by_form(self) -> tuple[Mapping[str, str], Mapping[str, str], Mapping[str, str]]:
@@ -147,11 +175,7 @@ class NameRules:
         return None if near is None else ("near-name", near)
 
     def _without_affix(self, name: str) -> str | None:
-        head = frozenset(self._head)
-        for bare in _bare_forms(name):
-            if bare in head:
-                return bare
-        return None
+        return next((bare for bare in _bare_forms(name) if bare in self._head_names), None)
 
     def _near(self, name: str) -> str | None:
         if len(name) < _LEAST_LETTERS:
@@ -186,18 +210,3 @@ def _skeleton(name: str) -> str:
 
 def _bag_of_words(name: str) -> str:
     return "-".join(sorted(name.split("-")))
-
-
-def load_name_rules(*, allow: Iterable[str] = (), block: Iterable[str] = ()) -> NameRules:
-    """Read the rules that are shipped, and add the operator's."""
-    data = files("sandbox.packages") / "data"
-    aliases: dict[str, str] = json.loads((data / "aliases.json").read_text("utf-8"))
-    blocked: dict[str, str] = json.loads((data / "blocked.json").read_text("utf-8"))
-    allowed = (data / "allowed.txt").read_text("utf-8").split()
-    own = {str(canonicalize_name(name)): "an operator of this sandbox blocked it" for name in block}
-    return NameRules(
-        popular=tuple((data / "popular.txt").read_text("utf-8").split()),
-        aliases=aliases,
-        blocked=blocked | own,
-        allowed=frozenset(str(canonicalize_name(name)) for name in (*allowed, *allow)) - own.keys(),
-    )

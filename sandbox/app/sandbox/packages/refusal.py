@@ -21,12 +21,17 @@ def refusal(
     operator
         What the operator of this sandbox can do, as a sentence.
     """
-    shown = package.encode("ascii", "backslashreplace").decode("ascii")[:80]
+    text = shown(package)
     sentences = [why]
     if meant is not None:
         sentences.append(f"Did you mean {meant}?")
     if operator is not None:
         sentences.append(operator)
     return PackageRefused(
-        " ".join(sentences), rule=rule, package=shown, meant=meant, operator=operator
+        " ".join(sentences), rule=rule, package=text, meant=meant, operator=operator
     )
+
+
+def shown(package: str) -> str:
+    """Return a caller's text as it may stand in an answer: plain ASCII, and short."""
+    return package.encode("ascii", "backslashreplace").decode("ascii")[:80]

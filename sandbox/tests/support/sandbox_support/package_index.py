@@ -1,5 +1,6 @@
 """A package index on loopback, and wheels of our own making, the hostile ones included."""
 
+import base64
 import hashlib
 import io
 import json
@@ -21,10 +22,16 @@ def wheel(
     *,
     requires: tuple[str, ...] = (),
     modes: Mapping[str, int] | None = None,
+    described_as: tuple[str, str] | None = None,
+    listed: bytes | None = None,
 ) -> bytes:
-    """Return a wheel; `files` are put in as they are named."""
+    """Return a wheel; `files` are put in as they are named.
+
+    `described_as` is another name and version for METADATA, `listed` another RECORD.
+    """
+    told, told_version = described_as or (name, version)
     info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
+    metadata = f"Metadata-Version: 2.1\nName: {told}\nVersion: {told_version}\n" + "".join(
         f"Requires-Dist: {each}\n" for each in requires
     )
     members = {f"{name}.py": f"VERSION = {version!r}\n".encode()} if files is None else dict(files)
@@ -32,15 +39,31 @@ def wheel(
         f"{info}/METADATA": metadata.encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    members[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in members).encode()
+    members[f"{info}/RECORD"] = record(members, info) if listed is None else listed
+    return archive(members, modes=modes)
+
+
+def record(members: Mapping[str, bytes], info: str) -> bytes:
+    """Return the list of files that an honest wheel has."""
+    lines = [f"{path},{_digest(content)},{len(content)}" for path, content in members.items()]
+    return "\n".join([*lines, f"{info}/RECORD,,", ""]).encode("utf-8", "surrogateescape")
+
+
+def archive(members: Mapping[str, bytes], *, modes: Mapping[str, int] | None = None) -> bytes:
+    """Return a zip file, whatever the names in it are."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for path, content in members.items():
             item = zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0))
             item.compress_type = zipfile.ZIP_DEFLATED
             item.external_attr = (modes or {}).get(path, 0o100644) << 16
-            archive.writestr(item, content)
+            file.writestr(item, content)
     return buffer.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
+    return f"sha256={digest.decode().rstrip('=')}"
 
 
 @dataclass

@@ -1,0 +1,188 @@
+"""Unpacked wheels by their hash: fetched once, unpacked once, linked into many sets.
+
+DIR/wheels/<sha256>/        the wheel's files as a session sees them
+DIR/wheels/<sha256>.json    what it is, and which modules it defines
+DIR/staging/<random>/       a wheel that is on its way
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from servicekit.logs import get_logger
+
+from sandbox.adapters.child_process import Finished, run_child
+from sandbox.adapters.download import Download
+from sandbox.adapters.json_file import read_json, write_json
+from sandbox.adapters.unpack import UnpackOrder
+from sandbox.errors import InstallFailed, PackageRefused
+from sandbox.packages.install import UnpackedWheel
+from sandbox.packages.lock import LockedPackage
+from sandbox.packages.tree import Entry, TreeLimits, check_tree
+from sandbox.packages.wheel import WHEEL_RULES
+
+log = get_logger()
+
+_DOWNLOADS: Final = 4
+_UNPACKERS: Final = 2
+_MAX_REPORT_BYTES: Final = 1 << 20
+
+
+class WheelCache:
+    """The unpacked wheels beneath one folder.
+
+    Parameters
+    ----------
+    root
+        The folder of package sets.
+    download
+        Where wheels come from.
+    limits
+        Bounds on what one wheel unpacks to.
+    """
+
+    def __init__(self, root: Path, download: Download, limits: TreeLimits) -> None:
+        self._wheels = root / "wheels"
+        self._staging = root / "staging"
+        self._download = download
+        self._limits = limits
+        self._fetching = asyncio.Semaphore(_DOWNLOADS)
+        self._unpacking = asyncio.Semaphore(_UNPACKERS)
+
+    def find(self, package: LockedPackage) -> UnpackedWheel | None:
+        """Return an unpacked wheel."""
+        path = self._wheels / package.sha256
+        facts = read_json(path.with_name(f"{package.sha256}.json"))
+        if not isinstance(facts, dict) or not path.is_dir():
+            return None
+        try:
+            modules = tuple(str(each) for each in facts["modules"])
+            size, files = int(facts["size_bytes"]), int(facts["files"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # the time of its last use, for the tidying
+        return UnpackedWheel(package, path, size, files, modules)
+
+    async def add(self, package: LockedPackage, *, is_trusted: bool) -> UnpackedWheel:
+        """Fetch, unpack and check a wheel.
+
+        Raises
+        ------
+        PackageRefused, IndexUnavailable, InstallFailed
+            A rule refuses it, it can't be fetched, or it can't be unpacked.
+        """
+        self._staging.mkdir(mode=0o755, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._staging))
+        try:
+            async with self._fetching:
+                await self._download.fetch(package, folder / "wheel")
+            tree = folder / "tree"
+            tree.mkdir(mode=0o755)
+            async with self._unpacking:
+                report = await self._unpack(package, folder / "wheel", tree, is_trusted=is_trusted)
+            return await asyncio.to_thread(self._publish, package, tree, report)
+        except OSError as error:
+            raise InstallFailed(
+                f"{package.name} could not be written ({error.strerror}); an operator can look at "
+                "the disk of SANDBOX_PACKAGES_DIR."
+            ) from error
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+    async def discard(self, wheels: Iterable[UnpackedWheel]) -> None:
+        """Delete wheels that no set uses."""
+        for wheel in wheels:
+            wheel.path.with_name(f"{wheel.path.name}.json").unlink(missing_ok=True)
+            await asyncio.to_thread(shutil.rmtree, wheel.path, ignore_errors=True)
+
+    async def _unpack(
+        self, package: LockedPackage, wheel: Path, tree: Path, *, is_trusted: bool
+    ) -> Mapping[str, Any]:
+        order = UnpackOrder(
+            parent=os.getpid(),
+            wheel=str(wheel),
+            target=str(tree),
+            package=package.name,
+            version=package.version,
+            max_bytes=self._limits.total_bytes,
+            max_files=self._limits.files,
+            is_trusted=is_trusted,
+        )
+        finished = await run_child(
+            order.to_words(),
+            environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            folder=tree,
+            max_text_bytes=_MAX_REPORT_BYTES,
+        )
+        return _judge(package, finished)
+
+    def _publish(
+        self, package: LockedPackage, tree: Path, report: Mapping[str, Any]
+    ) -> UnpackedWheel:
+        # Counted again, by somebody who has not read the archive.
+        entries = list(first(walk(tree), self._limits.files + 1))
+        size = check_tree(entries, self._limits, package=package.name)
+        path = self._wheels / package.sha256
+        modules = tuple(str(each)[:100] for each in report.get("modules", ()))
+        facts = {
+            "name": package.name,
+            "version": package.version,
+            "files": len(entries),
+            "size_bytes": size,
+            "modules": modules,
+        }
+        if path.exists():  # a folder whose description was lost
+            shutil.rmtree(path)
+        tree.rename(path)
+        write_json(path.with_name(f"{package.sha256}.json"), facts)
+        return UnpackedWheel(package, path, size, len(entries), modules)
+
+
+def _judge(package: LockedPackage, finished: Finished) -> Mapping[str, Any]:
+    """Read the unpacker's report; it is data, whatever the wheel did to its writer."""
+    try:
+        report = json.loads(finished.stdout)
+    except ValueError:
+        report = None
+    if not isinstance(report, dict):
+        log.warning(
+            "packages.unpack_failed",
+            package=package.name,
+            status=finished.code,
+            words=finished.stderr[-500:],
+        )
+        raise InstallFailed(f"{package.name} could not be unpacked; nothing was installed.")
+    if "refused" in report:
+        raise PackageRefused(
+            str(report["refused"])[:500],
+            rule=report.get("rule") if report.get("rule") in WHEEL_RULES else "archive",
+            package=package.name,
+            meant=None,
+            operator=operator if isinstance(operator := report.get("operator"), str) else None,
+        )
+    return report
+
+
+def first(entries: Iterator[Entry], count: int) -> Iterator[Entry]:
+    """Return at most so many entries."""
+    return (entry for entry, _ in zip(entries, range(count), strict=False))
+
+
+def walk(root: Path) -> Iterator[Entry]:
+    """List a tree; folders come before what is in them, links are not followed."""
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as items:
+            for item in items:
+                facts = item.stat(follow_symlinks=False)
+                path = Path(item.path)
+                yield Entry(path.relative_to(root).as_posix(), facts.st_mode, facts.st_size)
+                if item.is_dir(follow_symlinks=False):
+                    folders.append(path)
