@@ -9,6 +9,9 @@ Courtesy = Literal[
     "greeting", "thanks", "farewell", "mood", "acknowledgement", "identity", "abilities"
 ]
 
+# What a clock is asked for; "phase" is night or day, which the person sees from the time.
+Wants = Literal["time", "day", "difference", "phase"]
+
 
 @dataclass(frozen=True, slots=True)
 class TellTime:
@@ -16,7 +19,7 @@ class TellTime:
 
     zone: str | None = None
     place: str | None = None
-    wants: Literal["time", "day", "difference"] = "time"
+    wants: Wants = "time"
 
 
 @dataclass(frozen=True, slots=True)

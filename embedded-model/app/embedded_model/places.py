@@ -1,5 +1,6 @@
 """The gazetteer: from what people call a place to the name of its time zone."""
 
+import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -7,14 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from rapidfuzz.distance import OSA
 
 from embedded_model import lexicon
 
 _MANY = "?"
-_OFFSET = re.compile(r"(?:utc|gmt)(?P<sign>[+-])0?(?P<hours>\d{1,2})(?::?00)?", re.IGNORECASE)
+_OFFSET = re.compile(
+    r"(?:utc|gmt)(?P<sign>[+-])(?P<hours>0?\d|1[0-4])(?::?(?P<minutes>00|15|30|45))?", re.IGNORECASE
+)
 # Zones of tzdata's own that no person asks for.
 _ODD_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 _MIN_FUZZY_LETTERS = 5
@@ -40,7 +43,7 @@ def fold(text: str) -> str:
     """Return a name without case, accents and dots, for comparing."""
     plain = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss").replace("ø", "o"))
     kept = "".join(char for char in plain if not unicodedata.combining(char))
-    return " ".join(kept.replace(".", "").replace("-", " ").replace("_", " ").split())
+    return " ".join(re.sub(r"[.']", "", kept).replace("-", " ").replace("_", " ").split())
 
 
 def _table(name: str) -> list[list[str]]:
@@ -126,11 +129,17 @@ def first_words() -> frozenset[str]:
 def find_place(text: str) -> Place | VaguePlace | None:
     """Look a name up as it stands, in any case and without accents."""
     if (offset := _OFFSET.fullmatch(text.strip())) is not None:
-        return _fixed_offset(offset["sign"], int(offset["hours"]))
+        minutes = int(offset["minutes"] or 0)
+        return _fixed_offset(offset["sign"], int(offset["hours"]), minutes)
     found = gazetteer().get(text.lower().strip()) or gazetteer().get(fold(text))
     if found is None and fold(text).startswith("the "):
         return gazetteer().get(fold(text).removeprefix("the "))
     return found
+
+
+def is_place_name(text: str) -> bool:
+    """Say whether a text is the name of a place as it stands."""
+    return find_place(text) is not None
 
 
 def looks_like_offset(text: str) -> bool:
@@ -138,10 +147,35 @@ def looks_like_offset(text: str) -> bool:
     return _OFFSET.fullmatch(text.strip()) is not None
 
 
-def _fixed_offset(sign: str, hours: int) -> Place | None:
+def _fixed_offset(sign: str, hours: int, minutes: int) -> Place | None:
+    if minutes:
+        zone = _zones_off_the_hour().get(f"{sign}{hours}:{minutes}", "")
+        return Place(f"UTC{sign}{hours}:{minutes}", zone, "region") if zone else None
     # POSIX counts the other way round: Etc/GMT-2 is two hours ahead of UTC.
     zone = "UTC" if hours == 0 else f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
     return Place(f"UTC{sign}{hours}", zone, "region") if zone in available_timezones() else None
+
+
+@cache
+def _zones_off_the_hour() -> dict[str, str]:
+    """Return a zone for each offset of half and quarter hours that some zone keeps all year.
+
+    Notes
+    -----
+    tzdata has no `Etc/` zone for them; the first in its own order of countries stands for it.
+    """
+    found: dict[str, str] = {}
+    for _, _, zone, *_ in _table("zone.tab"):
+        year = dt.datetime.now(dt.UTC).year
+        offsets = {
+            dt.datetime(year, month, 15, tzinfo=ZoneInfo(zone)).utcoffset()
+            for month in (1, 4, 7, 10)
+        }
+        minutes = (offsets.pop() or dt.timedelta()).total_seconds() // 60
+        if not offsets and minutes % 60:
+            sign, size = ("-", -minutes) if minutes < 0 else ("+", minutes)
+            found.setdefault(f"{sign}{int(size) // 60}:{int(size) % 60}", zone)
+    return found
 
 
 def guess_place(text: str) -> Place | VaguePlace | None:

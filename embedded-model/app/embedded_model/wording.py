@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from rapidfuzz.distance import OSA
 
 from embedded_model import lexicon
+from embedded_model.places import is_place_name
 from embedded_model.reading.formula_tokens import operator_words
 from embedded_model.reading.numerals import NUMBER_WORDS
 
@@ -168,8 +169,24 @@ def raw_of(words: Sequence[Word]) -> str:
     return " ".join(word.raw for word in words)
 
 
+# "St. John's", "9 p.m.", "the U.S.": full stops that end no sentence.
+_SHORTENED = re.compile(r"(?i)\b(st|mt|ft|dr|mr|mrs|ms|no|approx)\.(?=\s+\w)")
+_INITIALS = re.compile(r"\b(?:[A-Za-z]\.){2,}")
+_OFFSET_GAP = re.compile(r"(?i)\b(utc|gmt) ?([+-]) ?(?=\d)")
+_BETWEEN_NAMES = re.compile(r"(?<![\w/.])([^\W\d_]{2,})/([^\W\d_]{2,})(?![\w/])")
+
+
+def _spaced_names(match: re.Match[str]) -> str:
+    """Part "tokyo/paris", but leave "Europe/Paris" and "and/or" alone."""
+    is_pair = is_place_name(match[1]) and is_place_name(match[2]) and not is_place_name(match[0])
+    return f"{match[1]} / {match[2]}" if is_pair else match[0]
+
+
 def words_of(prose: str) -> tuple[Word, ...]:
     """Split straightened prose into words; closing marks stand alone."""
+    prose = _SHORTENED.sub(r"\1", prose)
+    prose = _INITIALS.sub(lambda match: match[0].replace(".", ""), prose)
+    prose = _BETWEEN_NAMES.sub(_spaced_names, _OFFSET_GAP.sub(r"\1\2", prose))
     spaced = re.sub(r"(?<=[^\W\d]),(?=[^\W\d])|(?<=[\d)]),(?=[^\W\d])", ", ", prose)
     spaced = re.sub(r"(§\d+§)", r" \1 ", spaced)
     spaced = re.sub(r"(?<=[a-z]{2})([?;])(?=[A-Za-z])", r"\1 ", spaced)

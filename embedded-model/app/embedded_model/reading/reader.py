@@ -52,7 +52,7 @@ from embedded_model.reading.packages import read_package_question, read_packages
 from embedded_model.reading.plots import mentions_plot, read_plot
 from embedded_model.reading.sums import read_sum
 from embedded_model.reading.talk import read_talk
-from embedded_model.reading.timing import places_in, read_time
+from embedded_model.reading.timing import places_in, read_bare_places, read_time
 from embedded_model.wording import Word, raw_of, straighten, text_of, words_of
 
 _MAX_ATOMS = 40
@@ -280,6 +280,9 @@ def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
         return (), _READ
     if follow := (read_follow_up(led, context) or read_follow_up(bare, context)):
         return follow, _FRAGMENT
+    is_all = len(words) == sum(word.text not in CLOSERS for word in message.words)
+    if is_all and (places := read_bare_places(words)):
+        return places, _READ
     return _read_about_code(bare)
 
 
@@ -426,7 +429,12 @@ def _goes_on(found: Sequence[Intent], clause: _Clause) -> bool:
 
 
 def _with_whereabouts(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:
-    """Read "I'm in Berlin, what time is it?": the statement says where."""
+    """Read "I'm in Berlin, what time is it?": the statement says where.
+
+    So does a question: "is it night in Sydney? what time is it?"
+    """
+    if any(isinstance(item, TellTime) and item.wants == "phase" and item.zone for item in found):
+        return [item for item in found if item != TellTime()]
     said = [
         clause.words
         for clause in clauses

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from embedded_model import lexicon
-from embedded_model.intents import AskBack, Intent, TellTime
+from embedded_model.intents import AskBack, Intent, TellTime, Wants
 from embedded_model.places import (
     Place,
     VaguePlace,
@@ -18,8 +17,6 @@ from embedded_model.places import (
     looks_like_offset,
 )
 from embedded_model.wording import Word, text_of
-
-Wants = Literal["time", "day", "difference"]
 
 _ANCHORS = frozenset({"time", "clock", "hour", "o'clock", "date", "time's", "timestamp"})
 _PREPOSITIONS = frozenset(
@@ -141,18 +138,20 @@ def _place_at(words: Sequence[Word], index: int) -> Found | None:
         part = words[index : index + length]
         if part[-1].text in {"?", "!", ",", ":", ";"}:
             continue
-        name = " ".join(word.raw.lower() for word in part).removesuffix("'s")
+        full = " ".join(word.raw.lower() for word in part)
+        name = full.removesuffix("'s")
         if length == 1 and _is_weak(words, index, name):
             continue
-        place = find_place(name)
+        place = find_place(name) or find_place(full)  # "London's", and "St. John's"
         if place is not None:
             return Found(place, index, index + length)
     return None
 
 
 def _is_weak(words: Sequence[Word], index: int, name: str) -> bool:
-    if name == "us" and words[index].raw == "US":
-        return False
+    is_shouted = all(word.raw.isupper() for word in words if word.raw.isalpha())
+    if words[index].raw.isupper() and not is_shouted and len(name) > 1:
+        return False  # "LA", "US": nobody writes "la" so
     before = words[index - 1].text if index else ""
     if name in {"us", "me", "it", "at", "of", "is", "in", "as"}:
         # "in the US", "in US": but "for us" and "tell us".
@@ -160,8 +159,40 @@ def _is_weak(words: Sequence[Word], index: int, name: str) -> bool:
     return name in _WEAK_NAMES and before not in _PREPOSITIONS and name != "et"
 
 
+# "Is it past noon yet?", "is it night in Sydney?": the clock answers.
+_DAYTIME = (
+    r"(?:noon|midnight|midday|morning|afternoon|evening|night|night ?time|day ?time|dawn|late|early"
+    r"|dark|tomorrow|lunch ?time|am|pm)"
+)
+_PHASE = re.compile(
+    rf"(?:is|do we have) (?:it )?(?:already |still |now |yet |even )*(?:the )?"
+    rf"(?:(?:past|after|before|near|close to) )?(?:too )?{_DAYTIME}(?: or (?:the )?{_DAYTIME})?"
+    r"(?: (?:there|here|yet|already|now|right now|today|over there|in|at))*"
+)
+# Whom a time is wanted for does not matter where a place follows: "for my friend in Seoul".
+_FOR_WHOM = re.compile(
+    r"^(?:for|to) (?:(?:my|our|a|the|some|any|his|her|their) \w+(?: \w+)?"
+    r"|someone|somebody|people|folks|anyone|everyone|users|those|them|him|her|me|us|you)"
+    r"(?: (?:living|based|who lives?|who live|staying|working|over|out|down|up|that lives?))?$"
+)
+_MAX_WHOM = 6
+
+
+def _without_whom(words: Sequence[Word]) -> Sequence[Word]:
+    """Drop "for my friend" in front of "in Seoul"."""
+    texts = [word.text for word in words]
+    for start, text in enumerate(texts):
+        if text not in {"for", "to"}:
+            continue
+        for stop in range(start + 2, min(start + _MAX_WHOM, len(texts) - 1) + 1):
+            if texts[stop] in {"in", "at"} and _FOR_WHOM.match(" ".join(texts[start:stop])):
+                return (*words[:start], *words[stop:])
+    return words
+
+
 def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     """Read a question after the time now; empty when it is none."""
+    words = _without_whom(words)
     text = text_of(words)
     if _DIFFERENCE.search(text):
         return _difference(words)
@@ -172,6 +203,8 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     bag |= {"time"} if _TIMES.search(text) else set()
     if _is_doubled(words, rest):
         return ()
+    if _PHASE.fullmatch(" ".join(words[index].text for index in rest).strip(" ?!.,")):
+        return _told(words, found, "phase") or (TellTime(wants="phase"),)
     if not _is_time_question(words, bag, found, rest):
         return ()
     wants: Wants = "day" if _DAY_QUESTION.search(text) and "time" not in bag else "time"
@@ -180,6 +213,21 @@ def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     if found:
         return _here(words, rest, wants) + _told(words, found, wants)
     return (TellTime(wants=wants),)
+
+
+def read_bare_places(words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read a message that is nothing but places: an offset means its time, a city may mean it."""
+    found = places_in(words)
+    rest = {words[index].text for index in words_without(words, found)}
+    if not found or rest - _JOINS - {"?", "!", ".", "-", "now"}:
+        return ()
+    told = _told(words, found, "time")
+    if all(looks_like_offset(words[item.start].raw) for item in found):
+        return told
+    if not all(isinstance(intent, TellTime) for intent in told):
+        return ()
+    names = " and ".join(item.place.name for item in found)
+    return (AskBack(f"Do you want to know the time in {names}? Say yes, and I look.", told),)
 
 
 def _named_anchors(words: Sequence[Word], found: Sequence[Found]) -> set[str]:
@@ -195,7 +243,10 @@ def _is_doubled(words: Sequence[Word], rest: Sequence[int]) -> bool:
         if words[index].text == "time"
         and not (index + 1 < len(words) and words[index + 1].text in {"zone", "zones"})
     ]
-    return len(times) > 1
+    is_compared = {"compare", "with", "to", "versus", "vs", "against"} & {
+        words[index].text for index in rest
+    }
+    return len(times) > 1 and not is_compared
 
 
 def words_without(words: Sequence[Word], found: Sequence[Found]) -> list[int]:
@@ -222,12 +273,12 @@ def _is_time_question(
             "what is a time zone",
             "what is a timezone",
             "timezones",
-            "date",
         } or bool(found)
     if {"day", "weekday"} & bag and (bag & {"what", "which", "what's"}):
         return "today" in bag or "it" in bag
     if {"year", "month"} & bag and {"what", "which"} & bag:
-        return {"is", "it"} <= bag or {"is", "this"} <= bag or "current" in bag
+        asked = ({"is", "it"}, {"is", "this"}, {"are", "we", "in"}, {"current"})
+        return any(words <= bag for words in asked)
     if re.fullmatch(
         r"(?:what|what's|what is) today|how late is it(?: now)?(?: in)?(?: right now)?", text
     ):
