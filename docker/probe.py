@@ -1,6 +1,7 @@
-"""Asks a service of this container for its health: `probe.py PORT PATH`.
+"""Asks a service of this container for its health: `probe.py PORT PATH [STATUS]`.
 
-Run by every health check, so it imports no more than a socket: `python -I -S probe.py 8002 /ready`.
+STATUS is one besides 200 that is as good. Run by every health check, so it imports no more than a
+socket: `python -I -S probe.py 8002 /ready`.
 """
 # ruff: noqa: INP001  # a script of the images, no package
 
@@ -10,8 +11,8 @@ import sys
 _SECONDS = 3.0
 
 
-def main(port: str, path: str) -> int:
-    """Return 0 if the service answers 200."""
+def main(port: str, path: str, *accepted: str) -> int:
+    """Return 0 if the service answers 200, or a status that is as good."""
     try:
         with socket.create_connection(("127.0.0.1", int(port)), timeout=_SECONDS) as link:
             link.settimeout(_SECONDS)
@@ -27,7 +28,7 @@ def main(port: str, path: str) -> int:
         return 1
     status = answer.split(b"\r\n")[0].decode("latin-1")
     sys.stdout.write(f"{path}: {status}\n")
-    return 0 if status.split(" ")[1:2] == ["200"] else 1
+    return 0 if status.split(" ")[1:2] in [["200"], list(accepted)] else 1
 
 
 if __name__ == "__main__":

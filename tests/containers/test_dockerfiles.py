@@ -32,7 +32,7 @@ PECULIAR = {
         " /etc/mcp-stack/system_prompt.md\n": "",
         " \\\n    MIDDLEWARE_SYSTEM_PROMPT_PATH=/etc/mcp-stack/system_prompt.md": "",
         # A chat API without a model lives; one without tools is no use to anybody.
-        '"/health"]': '"/ready"]',
+        '"/health", "503"]': '"/ready"]',
     },
 }
 

@@ -18,8 +18,10 @@ from servicekit.logs import get_logger
 from servicekit.metrics import DEPENDENCY_UP
 
 CHECK_SECONDS = 5.0
-# While something is down it is looked at often: a start must not wait for a slow clock.
+# While something is down it is looked at often: a start must not wait for a slow clock. What stays
+# down is looked at less often, for each look stands in its log; whoever asks is told the present.
 RECHECK_SECONDS = 0.2
+MAX_RECHECK_SECONDS = 2.0
 CHECK_TIMEOUT_SECONDS = 3.0
 
 log = get_logger()
@@ -154,9 +156,15 @@ class HealthMonitor:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(self) -> None:
+        pause = RECHECK_SECONDS
         while True:
             await self.refresh()
-            await asyncio.sleep(RECHECK_SECONDS if any(self._failures.values()) else CHECK_SECONDS)
+            if any(self._failures.values()):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.25, MAX_RECHECK_SECONDS)
+            else:
+                await asyncio.sleep(CHECK_SECONDS)
+                pause = RECHECK_SECONDS
 
     async def report(self) -> HealthReport:
         """Return the full report."""
