@@ -11,6 +11,7 @@ CLOSERS = frozenset({"?", "!", ".", ";"})
 _JOINS = frozenset({",", "and", "then", "also", "&", "plus", "or", "but", "so"})
 _QUOTES = frozenset({'"', "'"})
 _MAX_PHRASE = 8
+_MAX_PARTS = 12  # nobody says "what is" so often before the question begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def asked_parts(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
     """Yield a clause, then what remains of it as "what is", "tell me" … come off its front."""
     seen: set[str] = set()
     queue = [tuple(words)]
-    while queue:
+    while queue and len(seen) < _MAX_PARTS:
         current = queue.pop(0)
         text = text_of(current)
         if not current or text in seen:

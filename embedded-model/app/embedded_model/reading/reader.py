@@ -108,11 +108,12 @@ _VAGUE_CODE = re.compile(
     r"(?:code|script|program|snippet|command|file)s?$"
 )
 # "What's 2+2!" is said with zeal, no factorial; "what is 5!" and "3! + 4!" are none of these.
-_EXCLAIMED = re.compile(
-    r"(?i)(\b(?:what(?:'?s| is| are| does)?|how much(?: is)?)\b[^!?;§]*"
+_ZEAL = re.compile(r"[\d)]!+(?=\s*$|\s+[A-Za-z])")
+_ASKED_SUM = re.compile(
+    r"(?i)\b(?:what(?:'?s| is| are| does)?|how much(?: is)?)\b.*"
     r"(?:[-+*/^]|\b(?:plus|minus|times|divided|multiplied|added|over|power|factorial)\b)"
-    r"[^!?;§]*?[\d)])!+(?=\s*$|\s+[A-Za-z])"
 )
+_MAX_ASKED = 200
 _IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
 
@@ -153,7 +154,7 @@ def read_message(text: str, context: Context, today: dt.date) -> Reading:
         return Reading((Refuse(UNREADABLE),), context)
     if context.awaited == "code" and not marked.codes and read_sum(straighten(text).lower()):
         marked = MarkedText(mark(0), (Code(text.strip()),))
-    prose = _EXCLAIMED.sub(r"\1 !", straighten(marked.prose))
+    prose = _without_zeal(straighten(marked.prose))
     words = words_of(re.sub(r"\n+", " ; ", prose))
     message = _Message(words, marked.codes, today)
     atoms = _atoms(words)
@@ -166,6 +167,17 @@ def read_message(text: str, context: Context, today: dt.date) -> Reading:
         after = after.with_clause(Done(text_of(without_courtesy(clause.words)), clause.intents))
     seen = tuple(code.text for code in marked.codes if code.is_python)
     return Reading(intents, after.with_turn(intents, seen))
+
+
+def _without_zeal(prose: str) -> str:
+    """Part the exclamation mark from the sum of a question, where it is no factorial."""
+
+    def parted(match: re.Match[str]) -> str:
+        before = prose[max(0, match.start() - _MAX_ASKED) : match.start()]
+        sentence = re.split(r"[!?;§]", before)[-1]
+        return f"{match[0][0]} !" if _ASKED_SUM.search(sentence) else match[0]
+
+    return _ZEAL.sub(parted, prose)
 
 
 def _is_endless_sum(prose: str) -> bool:

@@ -193,9 +193,12 @@ def _without_whom(words: Sequence[Word]) -> Sequence[Word]:
 def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     """Read a question after the time now; empty when it is none."""
     words = _without_whom(words)
-    text = text_of(words)
-    if _DIFFERENCE.search(text):
+    if _DIFFERENCE.search(text_of(words)):
         return _difference(words)
+    return _read_clock(words, text_of(words))
+
+
+def _read_clock(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
     found = places_in(words)
     rest = words_without(words, found)
     unknown = [index for index in rest if words[index].text not in lexicon.words("time_words")]
