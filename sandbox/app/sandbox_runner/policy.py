@@ -40,6 +40,11 @@ _SYSTEM_LIBRARIES: Final = (
     "/etc/localtime",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
+    # mimetypes reads whichever of these is there, and dies when it may not.
+    "/etc/mime.types",
+    "/etc/apache2/mime.types",
+    "/etc/httpd/mime.types",
+    "/etc/httpd/conf/mime.types",
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/dev/zero",
