@@ -48,9 +48,13 @@ refuse_open_grafana() {
     case $(setting BIND_ADDRESS 127.0.0.1) in
         127.* | localhost | ::1) return 0 ;;
     esac
-    [ "$(setting GRAFANA_ADMIN_PASSWORD admin)" != admin ] ||
-        fail "BIND_ADDRESS opens Grafana to others, and its password is still admin:" \
-            "set GRAFANA_ADMIN_PASSWORD in .env."
+    password=$(setting GRAFANA_ADMIN_PASSWORD "$(cat secrets/grafana/GRAFANA_ADMIN_PASSWORD 2>/dev/null || :)")
+    case $password in
+        "" | admin)
+            fail "BIND_ADDRESS opens Grafana to others, and its password is still admin:" \
+                "write another to secrets/grafana/GRAFANA_ADMIN_PASSWORD, or set that variable in .env."
+            ;;
+    esac
 }
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }

@@ -17,6 +17,15 @@ give /volumes/packages 10001:10001 0755
 chown :64123 /volumes/workspace
 chmod g+rwx /volumes/workspace
 
+# Keys are for their owner, and for the group of the one container that they are mounted into.
+for pair in middleware:10001 sandbox:10001 grafana:0; do
+    folder=/configuration/secrets/${pair%%:*}
+    [ -d "$folder" ] || continue
+    chgrp -R "${pair#*:}" "$folder"
+    chmod -R u+rX,g+rX,g-w,o-rwx "$folder"
+done
+chmod a+x /configuration/secrets
+
 # A clone made under a strict umask is its owner's alone; the containers' users read these as well.
 chmod -R a+rX /configuration/docker /configuration/monitoring /configuration/system_prompt.md
 echo "folders are ready"

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sandbox_runner.settings import _READERS, PACKAGES_VARIABLE, PREFIX, RunnerSettings
+from servicekit.secret_files import is_secret
 from servicekit.settings import ServiceSettings, variable_names
 
 from _build.markdown import code, page, table
@@ -35,6 +36,10 @@ misspelt name with one of our prefixes does so too, and the sentence names the n
 Kubernetes' service links (`SANDBOX_PORT=tcp://…`) are not taken for settings.
 
 A list is written with commas: `MIDDLEWARE_CORS_ORIGINS=https://chat.example,https://old.example`.
+
+What is marked *may be a file* holds a key or a password. `LLM_API_KEY_FILE=/path` names a file with it,
+for each of them; without that variable `/run/secrets/<service>/LLM_API_KEY` is read where it exists, which
+is where containers have the folder [secrets](../../secrets/README.md). A variable wins over a file.
 """
 
 _EVERY_SERVICE = """
@@ -107,7 +112,7 @@ def _row(variable: str, info: FieldInfo) -> tuple[str, ...]:
         _type_name(info.annotation),
         code(_default_text(default)),
         ", ".join(_bounds(info)),
-        info.description or "",
+        (info.description or "") + ("; *may be a file*" if is_secret(info) else ""),
     )
 
 

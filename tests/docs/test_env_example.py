@@ -21,6 +21,8 @@ PACKAGES = (
 )
 LINES = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
 _ASSIGNMENT = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
+# A variable that Compose hands on as it is: `NAME:` without a value.
+_COMPOSE_HANDS_ON = re.compile(r"^ {6}([A-Z][A-Z0-9_]*):$", re.MULTILINE)
 _COMPOSE_READS = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -41,7 +43,10 @@ def settings_class(package: str) -> type[ServiceSettings]:
 
 def compose_defaults() -> dict[str, str]:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    return dict(_COMPOSE_READS.findall(text))
+    return {
+        **dict.fromkeys(_COMPOSE_HANDS_ON.findall(text), ""),
+        **dict(_COMPOSE_READS.findall(text)),
+    }
 
 
 def known() -> set[str]:

@@ -5,10 +5,13 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from servicekit.secret_files import is_secret, read_secret_files, secrets_folder
 
 # sysexits.h: EX_CONFIG, "something was found in an unconfigured or misconfigured state".
 EXIT_CONFIG = 78
@@ -93,6 +96,16 @@ def variable_names(settings_class: type[BaseSettings]) -> dict[str, str]:
     return names
 
 
+def secret_variables(settings_class: type[BaseSettings]) -> dict[str, str]:
+    """Return each variable that may hold a key, with its field; `NAME_FILE` may name a file."""
+    fields = settings_class.model_fields
+    return {
+        name: field
+        for name, field in variable_names(settings_class).items()
+        if is_secret(fields[field])
+    }
+
+
 def misspelt_variables(
     environment: Mapping[str, str],
     *,
@@ -119,21 +132,30 @@ def misspelt_variables(
     return found
 
 
-def read_settings(settings_class: type[S], environment: Mapping[str, str]) -> S:
-    """Read settings, or raise `ValueError` with one sentence a line about what is wrong."""
+def read_settings(
+    settings_class: type[S], environment: Mapping[str, str], *, secrets_dir: Path | None = None
+) -> S:
+    """Read settings, or raise `ValueError` with one sentence a line about what is wrong.
+
+    Keys may stand in files (`servicekit.secret_files`); `secrets_dir` is another folder to look in.
+    """
     prefix = str(settings_class.model_config.get("env_prefix", ""))
     names = variable_names(settings_class)
-    complaints = [
+    secrets = secret_variables(settings_class)
+    from_files, complaints = read_secret_files(
+        secrets, environment, folder=secrets_dir or secrets_folder(prefix)
+    )
+    complaints += [
         f"{name} is not a setting." + (f" Did you mean {near}?" if near else "")
         for name, near in misspelt_variables(
             environment,
             prefix=prefix,
-            known=frozenset(names),
+            known=frozenset(names) | {f"{name}_FILE" for name in secrets},
             neighbour_prefixes=settings_class.neighbour_prefixes,
         ).items()
     ]
     try:
-        settings = settings_class()
+        settings = settings_class(**_by_argument(settings_class, secrets, from_files))
     except ValidationError as error:
         by_field = {field: name for name, field in reversed(names.items())}
         for item in error.errors(include_input=False, include_url=False):
@@ -143,6 +165,18 @@ def read_settings(settings_class: type[S], environment: Mapping[str, str]) -> S:
     if complaints:
         raise ValueError("\n".join(complaints))
     return settings
+
+
+def _by_argument(
+    settings_class: type[BaseSettings], fields: Mapping[str, str], values: Mapping[str, str]
+) -> dict[str, Any]:
+    # A field with an alias is given by it.
+    found = {}
+    for name, value in values.items():
+        field = fields[name]
+        alias = settings_class.model_fields[field].validation_alias
+        found[alias if isinstance(alias, str) else field] = value
+    return found
 
 
 def load_settings(settings_class: type[S]) -> S:

@@ -198,12 +198,13 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         f"{service}_PORT": str(port)
         for service, port in zip(PUBLISHED, free_ports(len(PUBLISHED)), strict=True)
     }
-    plain = clean_environment(**ports)
+    plain = clean_environment()
     plain = {key: value for key, value in plain.items() if not key.startswith(_FOREIGN_PREFIXES)}
     if home is not None:
         plain["HOME"] = str(home)
     return {
         **plain,
+        **ports,
         "COMPOSE_PROJECT_NAME": name,
         "COMPOSE_PROFILES": "embedded,no-grafana",
         "STACK_TAG": name,
