@@ -24,11 +24,12 @@ from sandbox.admission import Admission
 from sandbox.cells import CellRunner
 from sandbox.execution import Execution
 from sandbox.executions import Executions
+from sandbox.files import SessionFiles
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages, Resolver
 from sandbox.packages.tree import TreeLimits
-from sandbox.routes import execute, packages, sessions
+from sandbox.routes import execute, files, packages, sessions
 from sandbox.routes import executions as execution_routes
 from sandbox.routes.wiring import Wiring
 from sandbox.sessions import SessionLimits, Sessions
@@ -72,9 +73,16 @@ def create_app(
         summary="Runs untrusted Python in isolation and installs vetted packages",
         settings=settings,
         lifespan=lifespan,
-        routers=(execute.router, execution_routes.router, sessions.router, packages.router),
+        routers=(
+            execute.router,
+            execution_routes.router,
+            sessions.router,
+            files.router,
+            packages.router,
+        ),
         dependencies=_dependencies,
         health_details=_report,
+        raw_bodies=(files.UPLOADS,),
         mcp=RouteTools("tool", _INSTRUCTIONS),
         default_deadline_seconds=settings.request_deadline_seconds,
     )
@@ -107,6 +115,7 @@ def _wire(
         executions=executions,
         times=times,
         sessions=live,
+        files=SessionFiles(live),
         packages=_packages(settings, runner, resolver, store, live),
         isolation=Isolation(runner),
     )

@@ -12,6 +12,8 @@ from typing import Literal, Protocol, TypeAlias
 from servicekit.deadline import Deadline
 from servicekit.wire.execution import ExecutionError, ExecutionStatus, ResourceLimits
 
+from sandbox.stored_files import CellFiles, ChangedFiles
+
 
 @dataclass(frozen=True, slots=True)
 class Protection:
@@ -51,6 +53,7 @@ class CellOutcome:
     stdout_dropped_bytes: int
     stderr_dropped_bytes: int
     is_session_ended: bool
+    files: ChangedFiles
 
 
 Stream: TypeAlias = Literal["stdout", "stderr"]
@@ -64,6 +67,10 @@ class CellSession(Protocol):
     @property
     def is_alive(self) -> bool:
         """Whether the runner still holds the other end."""
+
+    @property
+    def files(self) -> CellFiles:
+        """The session's files."""
 
     async def run(
         self,

@@ -85,6 +85,63 @@ class LimitOutOfBounds(ArgumentsInvalid):
     title = "A limit is out of bounds"
 
 
+class FileRefusal(StackError):
+    """A request about a session's file that can't be carried out; the session is as it was."""
+
+    type = "file-refused"
+    title = "The file can't be had"
+    http_status = 409
+    rpc_code = -32602
+
+
+class FilePathInvalid(FileRefusal):
+    """A path that leads out of the session's folder, or that no file may have."""
+
+    type = "file-path-invalid"
+    title = "The path names no file"
+    http_status = 422
+
+
+class FileUnknown(FileRefusal):
+    """The session has no such file."""
+
+    type = "file-unknown"
+    title = "Unknown file"
+    http_status = 404
+
+
+class FileNotPlain(FileRefusal):
+    """A link, a folder, a file with several names, or one that its code has closed."""
+
+    type = "file-not-plain"
+    title = "Not a plain file"
+
+
+class FileTooLarge(FileRefusal):
+    """A file over the session's bound for one file."""
+
+    type = "file-too-large"
+    title = "The file is too large"
+    http_status = 413
+
+
+class SessionFull(FileRefusal):
+    """The session's folder holds as many bytes or files as it may."""
+
+    type = "session-full"
+    title = "The session's folder is full"
+    http_status = 507
+
+
+class FileFailed(FileRefusal):
+    """Reading or writing failed, or was cut short."""
+
+    type = "file-failed"
+    title = "The file could not be read or written"
+    http_status = 500
+    rpc_code = -32603
+
+
 class PackageRefused(StackError):
     """A package that the rules do not let in; `rule` names the rule."""
 

@@ -18,6 +18,7 @@ from servicekit.errors import DeadlineExceeded, StackError
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
 
 from sandbox.admission import Admission
+from sandbox.artifacts import describe_changes
 from sandbox.cells import CellOutcome, OutputListener, Stream
 from sandbox.errors import RunnerDown
 from sandbox.executions import Executions, LiveExecution
@@ -237,6 +238,7 @@ def _never_ran(execution: LiveExecution) -> ExecuteResult:
 
 
 def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
+    is_ended = outcome.is_session_ended or execution.session_id is None
     return ExecuteResult(
         status=outcome.status,
         signal=outcome.signal,
@@ -250,5 +252,6 @@ def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
         peak_memory_bytes=outcome.peak_memory_bytes,
         stdout_truncated_bytes=outcome.stdout_dropped_bytes,
         stderr_truncated_bytes=outcome.stderr_dropped_bytes,
-        session_ended=outcome.is_session_ended or execution.session_id is None,
+        session_ended=is_ended,
+        files=describe_changes(outcome.files, None if is_ended else execution.session_id),
     )

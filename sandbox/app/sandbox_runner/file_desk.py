@@ -29,7 +29,11 @@ STALL_SECONDS: Final = 30.0
 
 
 class Interrupted(Exception):
-    """The service has asked for the end of a transfer."""
+    """The service has asked for the end of a transfer: it has sent its last piece."""
+
+
+class Overtaken(Interrupted):
+    """Something else has to be done first; of an upload more pieces may be on their way."""
 
 
 class Stalled(Exception):
@@ -54,8 +58,8 @@ class FileLine(Protocol):
 
         Raises
         ------
-        Interrupted
-            `Cancel` has come instead.
+        Interrupted, Overtaken
+            Something else has come instead.
         """
 
     def wait(self, timeout_seconds: float) -> None:
@@ -151,8 +155,10 @@ class FileDesk:
             # Said at once, so that no more is sent; what is on its way is taken and dropped.
             self.line.say_of_files(FileRefused(trouble.reason, trouble.detail))
             self._drop_the_rest()
-        except Interrupted:
+        except Interrupted as interruption:
             self.line.say_of_files(FileRefused("cancelled", "The upload was given up."))
+            if isinstance(interruption, Overtaken):
+                self._drop_the_rest()
         else:
             self.line.say_of_files(answer)
         self.changes.accept()

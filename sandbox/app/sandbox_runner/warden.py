@@ -11,7 +11,7 @@ from typing import Final
 
 from sandbox_runner import control, kernel, landlock, link, log, report, slot_usage
 from sandbox_runner.control import Claim, Spawn, WardenReady
-from sandbox_runner.file_desk import FileDesk, Interrupted, Stalled
+from sandbox_runner.file_desk import FileDesk, Interrupted, Overtaken, Stalled
 from sandbox_runner.file_messages import FileChanges, FileEvent, FileRequest
 from sandbox_runner.held_worker import HeldWorker, tasks_of_user
 from sandbox_runner.limits import LimitRefused, settle_run
@@ -197,6 +197,7 @@ class Session:
         self._slot = os.open(order.slot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._decoder = FrameDecoder(max_json_bytes=MAX_REQUEST_BYTES)
         self._requests: deque[Request | bytes] = deque()
+        self._overtaking: list[Request] = []
         self._changes = ChangeWatch(self._slot)
         self._desk = FileDesk(self._slot, order.has_quota, limits, self._changes, self)
         self._outbox = bytearray()
@@ -252,6 +253,8 @@ class Session:
         if not isinstance(request, FileRequest):
             return self._refuse(f"{type(request).__name__} has no place in a session")
         self._desk.serve(request)
+        self._requests.extendleft(self._overtaking)
+        self._overtaking.clear()
         return True
 
     def _next_request(self) -> Request | bytes:
@@ -485,6 +488,9 @@ class Session:
                 return piece
             case Cancel():
                 raise Interrupted
+            case Reset() as request:
+                self._overtaking.append(request)
+                raise Overtaken
             case other:
                 raise PeerGone(f"{type(other).__name__} came during a transfer")
 

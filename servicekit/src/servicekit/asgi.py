@@ -6,8 +6,10 @@ CORS → `BodyRules` (415, 413) → the application.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +33,9 @@ from servicekit.metrics import observe_request
 from servicekit.problems import problem_response
 
 log = get_logger()
+
+RawBody: TypeAlias = tuple[str, str]
+"""An HTTP method, and a regular expression that the whole path matches."""
 
 # Asked every few seconds by machines. What they find is logged when it changes, by the monitor.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
@@ -173,14 +178,17 @@ def _is_json(content_type: str) -> bool:
 class BodyRules:
     """Reads a body whole first: declared as JSON (415), bounded (413) and in time (408)."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, json_exempt: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, raw_bodies: Sequence[RawBody]) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._json_exempt = tuple(json_exempt)
+        self._raw_bodies = tuple((method, re.compile(path)) for method, path in raw_bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._is_raw(scope):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -188,7 +196,7 @@ class BodyRules:
         has_body = "transfer-encoding" in headers or length not in {"", "0"}
         if has_body and length.isdigit() and int(length) > self._max_body_bytes:
             raise self._too_large()
-        if not has_body or scope["path"].startswith(self._json_exempt or ("\0",)):
+        if not has_body:
             await self._app(scope, receive, send)
             return
         if not _is_json(headers.get("content-type", "")):
@@ -198,6 +206,12 @@ class BodyRules:
         body = await self._read(receive)
         if body is not None:
             await self._app(scope, _replay(body, receive), send)
+
+    def _is_raw(self, scope: Scope) -> bool:
+        return any(
+            scope["method"] == method and path.fullmatch(scope["path"])
+            for method, path in self._raw_bodies
+        )
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(

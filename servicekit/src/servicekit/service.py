@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
-from servicekit.asgi import BodyRules, CallerGuard, ErrorBoundary, Telemetry
+from servicekit.asgi import BodyRules, CallerGuard, ErrorBoundary, RawBody, Telemetry
 from servicekit.context import DEFAULT_DEADLINE_SECONDS, REQUEST_ID_HEADER, current_context
 from servicekit.docs_page import serve_docs
 from servicekit.errors import (
@@ -100,7 +100,7 @@ def build_app(
     dependencies: Callable[[W], Sequence[Dependency]] = _no_dependencies,
     health_details: Callable[[W], Mapping[str, object]] = _no_details,
     mcp: Mountable | None = None,
-    json_exempt: Sequence[str] = (),
+    raw_bodies: Sequence[RawBody] = (),
     default_deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
     cors_origins: Sequence[str] = (),
 ) -> Service:
@@ -120,8 +120,9 @@ def build_app(
     mcp
         The MCP server at `/mcp`: `RouteTools("tag")` makes tools of the routes with that tag.
         A value and not a flag, so that a service without one need not import the protocol.
-    json_exempt
-        Path prefixes whose bodies need not be JSON; they bound their bodies themselves.
+    raw_bodies
+        Methods and paths (a regular expression) whose bodies are not JSON and are not read
+        beforehand; their routes bound them themselves.
     default_deadline_seconds
         The deadline of a request that brings none.
     cors_origins
@@ -157,7 +158,7 @@ def build_app(
         middleware=_layers(
             settings,
             name,
-            json_exempt=json_exempt,
+            raw_bodies=raw_bodies,
             default_deadline_seconds=default_deadline_seconds,
             cors_origins=cors_origins,
         ),
@@ -175,7 +176,7 @@ def _layers(
     settings: ServiceSettings,
     name: str,
     *,
-    json_exempt: Sequence[str],
+    raw_bodies: Sequence[RawBody],
     default_deadline_seconds: float,
     cors_origins: Sequence[str],
 ) -> list[Middleware]:
@@ -198,7 +199,7 @@ def _layers(
             # A browser's MCP client must see these, or it can't go on after `initialize`.
             expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
         ),
-        Middleware(BodyRules, max_body_bytes=settings.max_body_bytes, json_exempt=json_exempt),
+        Middleware(BodyRules, max_body_bytes=settings.max_body_bytes, raw_bodies=raw_bodies),
     ]
 
 

@@ -8,6 +8,8 @@ ends the session.
 import asyncio
 import codecs
 from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,7 @@ from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, PayloadTooLarge
 from servicekit.wire.execution import ExecutionError, ResourceLimits
 
+from sandbox.adapters.runner_files import RunnerFiles, changed_files
 from sandbox.cells import (
     CellOutcome,
     CellSession,
@@ -99,6 +102,11 @@ class _Connection:
         self.post(request)
         await self._writer.drain()
 
+    async def send_piece(self, data: bytes) -> None:
+        """Send a piece of a file."""
+        self._writer.write(protocol.encode_frame(FrameKind.FILE, data))
+        await self._writer.drain()
+
     async def receive(self) -> Frame:
         """Return the next frame; `ConnectionError` at the end of the stream."""
         while not self._frames:
@@ -117,6 +125,24 @@ class _Connection:
         self._writer.transport.abort()
 
 
+@dataclass(frozen=True, slots=True)
+class _FileLine:
+    """What `RunnerFiles` needs of a session's connection."""
+
+    connection: _Connection
+    exchange: asyncio.Lock
+    receive: Callable[[], Awaitable[Frame]]
+
+    async def send(self, request: protocol.Request) -> None:
+        await self.connection.send(request)
+
+    async def send_piece(self, data: bytes) -> None:
+        await self.connection.send_piece(data)
+
+    def abort(self) -> None:
+        self.connection.abort()
+
+
 class RunnerSession:
     """One live session over its connection; see `CellSession`."""
 
@@ -126,6 +152,7 @@ class RunnerSession:
         # One exchange at a time reads the connection; a reset is asked for in the middle of one.
         self._reading = asyncio.Lock()
         self._resets_done = 0
+        self.files = RunnerFiles(_FileLine(connection, self._reading, self._receive))
 
     @property
     def is_alive(self) -> bool:
@@ -413,6 +440,7 @@ def _outcome(event: protocol.Done, stdout: _Output, stderr: _Output) -> CellOutc
         stdout_dropped_bytes=event.stdout_dropped + stdout.dropped,
         stderr_dropped_bytes=event.stderr_dropped + stderr.dropped,
         is_session_ended=event.session_ended,
+        files=changed_files(event.files),
     )
 
 

@@ -7,6 +7,7 @@ from servicekit.context import RequestContext, current_context
 
 from sandbox.execution import Execution
 from sandbox.executions import Executions
+from sandbox.files import SessionFiles
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
@@ -21,6 +22,7 @@ class Wiring:
     executions: Executions
     times: TimeBounds
     sessions: Sessions
+    files: SessionFiles
     packages: Packages
     isolation: Isolation
 

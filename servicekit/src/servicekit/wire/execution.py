@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from servicekit.wire.base import WireModel, WireReply
+from servicekit.wire.files import FileChanges
 
 ExecutionStatus = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
@@ -121,6 +122,7 @@ class ExecuteResult(WireReply):
             description="a timeout for which the request's deadline came before the cell's limit"
         ),
     ] = False
+    files: FileChanges = FileChanges()
 
 
 class ExecutionCancelled(WireReply):
