@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from embedded_model.reading.arithmetic import parse_formula
@@ -47,6 +48,9 @@ _RUN_VERB = re.compile(
 )
 _MAX_INLINE = 4000
 _MAX_HEAD = 4000
+# Where code inside a sentence may begin and end is tried out; nobody needs more tries than these.
+_MAX_STARTS = 120
+_MAX_TAILS = 30
 _MAX_SPANS = 200
 _TAILS = re.compile(
     r"\s(?=(?:in (?:python|the sandbox)|with python|using python|and|then"
@@ -276,21 +280,20 @@ def _inline(text: str) -> tuple[int, int, str] | None:
 
 
 def _starts(text: str) -> Iterator[int]:
-    for match in re.finditer(r"(?:^|(?<=[\s:;,]))(?=[\w\"'\[({])", text):
-        yield match.start()
+    found = re.finditer(r"(?:^|(?<=[\s:;,]))(?=[\w\"'\[({])", text)
+    yield from (match.start() for match in islice(found, _MAX_STARTS))
 
 
 def _longest(text: str, start: int, *, accepts_bare: bool) -> tuple[int, int, str] | None:
     line_end = text.find("§", start)
     limit = len(text) if line_end < 0 else line_end
-    stops = [
-        match.start() for match in _TAILS.finditer(text, start) if start < match.start() <= limit
-    ]
+    tails = (match.start() for match in _TAILS.finditer(text, start, limit))
+    stops = list(islice((tail for tail in tails if tail > start), _MAX_TAILS))
     if limit not in stops and limit > start:
         stops.append(limit)
     for stop in sorted(stops, reverse=True):
         span = text[start:stop].strip().rstrip(",")
-        for candidate in (span, straighten_quotes(span), _unquoted(span)):
+        for candidate in dict.fromkeys((span, straighten_quotes(span), _unquoted(span))):
             if _is_inline_code(candidate, accepts_bare=accepts_bare):
                 return start, stop, candidate
     return None
@@ -319,6 +322,7 @@ def _is_inline_code(candidate: str, *, accepts_bare: bool) -> bool:
     )
 
 
+@lru_cache(maxsize=2048)
 def _parse(text: str) -> ast.Module | None:
     with warnings.catch_warnings():
         # Python warns about `1and 2`; prose must not end up on our log.
