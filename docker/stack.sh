@@ -1,42 +1,28 @@
 #!/bin/sh
 # What `make up`, `down`, `logs`, `ps` and `up-offline` do: the right Compose, the GPU where there is one.
+# COMPOSE="docker-compose" takes that one where both generations are here.
 set -eu
 
 cd "$(dirname "$0")/.."
+. docker/compose.sh
 services="sandbox-runner sandbox code-executor time-client mcp-server middleware"
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
-
-# A setting of the shell, else of .env, else a default; as Compose reads it.
-setting() {
-    name=$1 default=$2
-    eval "value=\${$name:-}"
-    if [ -z "$value" ] && [ -f .env ]; then
-        value=$(sed -n "s/^[[:space:]]*$name=//p" .env | tail -n 1 | sed "s/^[\"']//; s/[\"'][[:space:]]*$//")
-    fi
-    echo "${value:-$default}"
-}
-
-choose_compose() {
-    docker info >/dev/null 2>&1 ||
-        fail "No Docker engine answers. Is it running, and may this user reach it (group docker)?"
-    if docker compose version >/dev/null 2>&1; then
-        compose="docker compose"
-    elif command -v docker-compose >/dev/null; then
-        compose="docker-compose"
+check_settings() {
+    if python3 -c "import sys; sys.exit(sys.version_info < (3, 9))" 2>/dev/null; then
+        python3 -I docker/check_settings.py . || exit 1
     else
-        fail "Compose is missing (Debian, Ubuntu: apt install docker-compose)."
+        echo "There is no Python 3.9 or newer here: the names in .env are not checked."
     fi
 }
 
 has_gpu() { docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"nvidia"'; }
 
 choose_files() {
-    [ -z "${COMPOSE_FILE:-}" ] || return 0
-    if has_gpu; then
+    if has_profile embedded; then
+        echo "Model: the embedded one; Ollama is left out, and no GPU is needed."
+    elif [ -n "${COMPOSE_FILE:-}" ]; then
+        echo "Files: COMPOSE_FILE says which ($COMPOSE_FILE)."
+    elif has_gpu; then
         echo "GPU: the NVIDIA runtime is here; Ollama gets the GPUs."
         compose="$compose -f docker-compose.yml -f docker-compose.gpu.yml"
     else
@@ -57,14 +43,9 @@ refuse_open_grafana() {
     esac
 }
 
-has_image() { docker image inspect "$1" >/dev/null 2>&1; }
-
 up_offline() {
     [ -f .env.offline ] || fail "There is no .env.offline yet: run make images-offline first."
-    set -a
-    # shellcheck disable=SC1091  # written by images_offline.sh
-    . ./.env.offline
-    set +a
+    take_offline_names
     wanted="volume-init $services embedded-model"
     missing=""
     for pair in "ollama OLLAMA_IMAGE ollama/ollama:0.24.0" \
@@ -96,6 +77,7 @@ shift
 choose_compose
 case $command in
     up)
+        check_settings
         refuse_open_grafana
         choose_files
         $compose up -d --build "$@"
@@ -105,6 +87,7 @@ case $command in
             "http://localhost:$(setting GRAFANA_PORT 3000)"
         ;;
     up-offline)
+        check_settings
         refuse_open_grafana
         up_offline
         await_chat

@@ -71,8 +71,13 @@ class Person:
         """Make a user with a home of its own; without root that is whoever runs the tests."""
         if os.geteuid() != 0:
             return cls()
-        home.mkdir(parents=True)
-        os.chown(home, _UNPRIVILEGED_ID, _UNPRIVILEGED_ID)
+        settings = home / ".docker"
+        settings.mkdir(parents=True)
+        # Docker writes into its folder, so that of the tests is not enough; its plugins are.
+        if theirs := os.environ.get("DOCKER_CONFIG"):
+            (settings / "cli-plugins").symlink_to(Path(theirs) / "cli-plugins")
+        for folder in (home, settings):
+            os.chown(folder, _UNPRIVILEGED_ID, _UNPRIVILEGED_ID)
         docker_group = Path("/var/run/docker.sock").stat().st_gid
         ids = (f"--reuid={_UNPRIVILEGED_ID}", f"--regid={_UNPRIVILEGED_ID}")
         return cls(("setpriv", *ids, f"--groups={docker_group}"), home)
@@ -201,7 +206,7 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
     plain = clean_environment()
     plain = {key: value for key, value in plain.items() if not key.startswith(_FOREIGN_PREFIXES)}
     if home is not None:
-        plain["HOME"] = str(home)
+        plain |= {"HOME": str(home), "DOCKER_CONFIG": str(home / ".docker")}
     return {
         **plain,
         **ports,

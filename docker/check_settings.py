@@ -1,0 +1,131 @@
+"""Finds misspelt settings before containers start: `check_settings.py FOLDER`.
+
+Compose itself ignores a name that it does not know. Right names are those that `docker-compose.yml` reads
+and those of the configuration reference. Standard library alone, from Python 3.9 on: it runs on the host.
+"""
+# ruff: noqa: INP001  # a script of `make up`, no package
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR", "EMBEDDED_MODEL")
+# Names with these beginnings are ours alone; the others below are shared with other programs.
+OWN_PREFIXES = (*(f"{name}_" for name in SERVICES), "LAUNCHER_")
+SHARED_PREFIXES = ("LLM_", "OPENAI_", "GRAFANA_", "PROMETHEUS_", "ALERTMANAGER_", "OLLAMA_")
+# Read by Compose, by Docker, by make and by the tests of this repository.
+FOREIGN = re.compile(r"^(COMPOSE|DOCKER|BUILDKIT|STACK|OFFLINE)(_|$)|^VERBOSE$|_PROXY$")
+_BONUS = 0.3
+# Kubernetes' and old Docker's links: SANDBOX_PORT_8001_TCP, SANDBOX_SERVICE_HOST.
+_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$")
+_IN_COMPOSE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)|^ {6}([A-Z][A-Z0-9_]*):$", re.MULTILINE)
+_IN_REFERENCE = re.compile(r"^\| `(…?_?[A-Z][A-Z0-9_]*)` \|", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
+_NEAR = 0.75
+# For a name of the shell, which may be meant for somebody else.
+_VERY_NEAR = 0.88
+
+
+def names_of_compose(folder: Path) -> set[str]:
+    """Return each variable that the containers' files read or hand on."""
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("docker-compose*.yml"))
+    return {first or second for first, second in _IN_COMPOSE.findall(text)}
+
+
+def names_of_reference(folder: Path) -> set[str]:
+    """Return each variable that a service or the launcher reads under `make local`."""
+    page = folder / "docs" / "reference" / "configuration.md"
+    found = set(_IN_REFERENCE.findall(page.read_text(encoding="utf-8")))
+    shared = {name[1:] for name in found if name.startswith("…")}
+    every = {service + name for service in SERVICES for name in shared}
+    return {name for name in found if not name.startswith("…")} | every
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the assignments of `.env`; a line that is none raises `ValueError`."""
+    values = {}
+    if not path.exists():
+        return values
+    for number, raw in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        found = _ASSIGNMENT.match(line)
+        if not found:
+            # The left side alone: the right one of a mistyped line may be a key.
+            raise ValueError(f".env: line {number} is not NAME=value: {line.split('=')[0][:40]!r}.")
+        values[found[1]] = found[2].strip().strip("\"'")
+    return values
+
+
+def nearest(name: str, known: set[str], least: float) -> str:
+    """Return the most similar name, or "" if none is similar enough.
+
+    Among the similar ones that wins which shares the most words: who writes GRAFANA_PASSWORD means
+    GRAFANA_ADMIN_PASSWORD, although GRAFANA_PORT has fewer letters that differ.
+    """
+    words = set(name.upper().split("_"))
+    similar = difflib.get_close_matches(name.upper(), sorted(known), n=5, cutoff=least)
+    return max(
+        similar,
+        key=lambda each: (
+            difflib.SequenceMatcher(None, name.upper(), each).ratio()
+            + _BONUS * len(words & set(each.split("_")))
+        ),
+        default="",
+    )
+
+
+def misspelt(
+    from_file: set[str], from_shell: set[str], compose: set[str], known: set[str]
+) -> list[str]:
+    """Return a sentence for each name that nobody reads and that is meant for us."""
+    sentences = []
+    for name in sorted(from_file | from_shell):
+        if name in known or FOREIGN.search(name) or _LINK.search(name):
+            continue
+        in_file = name in from_file
+        near = nearest(name, known, _NEAR if in_file else _VERY_NEAR)
+        ours = name.startswith(OWN_PREFIXES) or (in_file and name.startswith(SHARED_PREFIXES))
+        if not near and not ours:
+            continue
+        if not near:
+            near = nearest(name, compose, 0.4)
+        meant = f" Did you mean {near}?" if near else ""
+        place = ".env: " if in_file else "In the shell: "
+        sentences.append(f"{place}{name} is no setting.{meant}")
+    return sentences
+
+
+def unknown_profiles(folder: Path, profiles: str) -> list[str]:
+    """Return a sentence if `COMPOSE_PROFILES` is no combination that there is."""
+    offered = sorted(path.stem for path in folder.glob("docker/profiles/*.yml"))
+    if not profiles or profiles in offered:
+        return []
+    shown = ", or ".join(name for name in offered if name not in {"all", "none"})
+    return [f"COMPOSE_PROFILES is {profiles!r}; it can be {shown} (without spaces)."]
+
+
+def main(folder: Path) -> int:
+    """Print what is wrong; return 1 if anything is."""
+    try:
+        values = read_dotenv(folder / ".env")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    compose = names_of_compose(folder)
+    known = compose | names_of_reference(folder)
+    wrong = misspelt(set(values), set(os.environ), compose, known)
+    profiles = os.environ.get("COMPOSE_PROFILES") or values.get("COMPOSE_PROFILES", "")
+    wrong += unknown_profiles(folder, profiles)
+    for sentence in wrong:
+        sys.stderr.write(f"{sentence}\n")
+    for name in sorted((set(values) & known) - compose - {"VERBOSE"}):
+        sys.stdout.write(f".env: {name} is for make local; the containers don't get it.\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

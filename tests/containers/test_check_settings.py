@@ -1,0 +1,117 @@
+"""`make up` finds what is misspelt, and leaves alone what is right or meant for others."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "docker" / "check_settings.py"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "docker" / "profiles", tmp_path / "docker" / "profiles")
+    page = tmp_path / "docs" / "reference" / "configuration.md"
+    page.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "reference" / "configuration.md", page)
+    for path in ROOT.glob("docker-compose*.yml"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
+    (folder / ".env").write_text(dotenv, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", str(SCRIPT), str(folder)],
+        env={"PATH": "/usr/bin:/bin", **shell},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("LLM_BASE_UR", "LLM_BASE_URL"),
+        ("OPENAI_APIKEY", "OPENAI_API_KEY"),
+        ("SANDBOX_MEMORY_LIMT", "SANDBOX_MEMORY_LIMIT"),
+        ("SANDBOX_CPU", "SANDBOX_CPUS"),
+        ("SANBOX_SLOTS", "SANDBOX_SLOTS"),
+        ("SANDBOX_RUNNER_MEMORY", "SANDBOX_RUNNER_MEMORY_BYTES"),
+        ("GRAFANA_PASSWORD", "GRAFANA_ADMIN_PASSWORD"),
+        ("OLLAMA_CONTEXT", "OLLAMA_CONTEXT_LENGTH"),
+        ("BIND_ADRESS", "BIND_ADDRESS"),
+        ("middleware_port", "MIDDLEWARE_PORT"),
+        ("PYTHON_IMGE", "PYTHON_IMAGE"),
+    ],
+)
+def test_a_misspelt_name_is_found_with_the_nearest_right_one(
+    folder: Path, wrong: str, right: str
+) -> None:
+    status, said = check(folder, f"{wrong}=1\n")
+
+    assert status == 1
+    assert f".env: {wrong} is no setting. Did you mean {right}?\n" in said
+
+
+def test_a_name_of_ours_that_resembles_nothing_is_found(folder: Path) -> None:
+    status, said = check(folder, "SANDBOX_ZZZZZZZZZZZZZZZZZZZZZZ=1\n")
+
+    assert status == 1
+    assert "SANDBOX_ZZZZZZZZZZZZZZZZZZZZZZ is no setting." in said
+
+
+def test_a_name_of_the_shell_is_found_as_well(folder: Path) -> None:
+    status, said = check(folder, "", MIDDLEWARE_MAX_STEP="3", LLM_BASE_URI="http://x/v1")
+
+    assert status == 1
+    assert (
+        "In the shell: MIDDLEWARE_MAX_STEP is no setting. Did you mean MIDDLEWARE_MAX_STEPS?"
+        in said
+    )
+    assert "In the shell: LLM_BASE_URI is no setting. Did you mean LLM_BASE_URL?" in said
+
+
+def test_the_example_uncommented_is_right(folder: Path) -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    shown = [
+        line[1:] if line[:1] == "#" and line[1:2].isupper() and "=" in line else line
+        for line in lines
+    ]
+
+    assert check(folder, "\n".join(shown)) == (0, "")
+
+
+def test_what_is_meant_for_others_is_left_alone(folder: Path) -> None:
+    shell = {"EDITOR": "vi", "OPENAI_ORG_ID": "x", "OLLAMA_HOST": "y", "SANDBOX_PORT_8001_TCP": "z"}
+
+    assert check(folder, "TEAM=blue\nCOMPOSE_PROJECT_NAME=x\nHTTPS_PROXY=y\n", **shell) == (0, "")
+
+
+def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
+    status, said = check(folder, "SANDBOX_QUEUE_LIMIT=4\n")
+
+    assert status == 0
+    assert "SANDBOX_QUEUE_LIMIT is for make local" in said
+
+
+@pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu"])
+def test_profiles_that_are_none_are_found(folder: Path, profiles: str) -> None:
+    status, said = check(folder, f"COMPOSE_PROFILES={profiles}\n")
+
+    assert status == 1
+    assert "embedded,alerting" in said
+
+
+def test_a_line_that_is_no_assignment_is_named_without_its_value(folder: Path) -> None:
+    status, said = check(folder, "TEAM=blue\nLLM API KEY=s3cret\n")
+
+    assert status == 1
+    assert "line 2" in said
+    assert "s3cret" not in said
