@@ -51,6 +51,12 @@ Read by `make local` and `make ask`. The launcher also reads each service's `…
 and hands every service the addresses of its neighbours itself.
 """
 
+_TRACES = """
+Off until `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) names a collector. It and
+OpenTelemetry's other variables are the same for all services:
+[trace requests](../how-to/trace-requests.md).
+"""
+
 _LAUNCHER_MEANINGS = {
     "LAUNCHER_ROOT": ("path", "the checkout", "folder of the checkout"),
     "LAUNCHER_RUN_DIR": ("path", ".run", "folder for logs and state, relative to the checkout"),
@@ -78,6 +84,7 @@ def render() -> str:
     sections += [f"## {service.name}\n\n{_own_table(service)}" for service in SERVICES]
     sections.append(f"## sandbox-runner\n\n{_runner_table()}")
     sections.append(f"## launcher\n\n{_LAUNCHER.strip()}\n\n{_launcher_table()}")
+    sections.append(f"## Traces\n\n{_TRACES.strip()}")
     return page("Configuration", _INTRO.strip(), *sections)
 
 

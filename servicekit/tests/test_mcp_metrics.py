@@ -15,7 +15,7 @@ METRIC = MCP_OPERATION_DURATION
 
 
 def message(method: str, params: Mapping[str, Any] | None = None) -> Any:
-    return SimpleNamespace(method=method, params=params)
+    return SimpleNamespace(method=method, params=params, meta=None)
 
 
 async def serve(ctx: Any, answer: Any) -> None:

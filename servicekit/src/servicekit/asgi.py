@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servicekit.context import (
     REQUEST_ID_HEADER,
+    TRACEPARENT_HEADER,
     context_from_headers,
     current_context,
     use_context,
@@ -31,6 +32,7 @@ from servicekit.guard import CallerPolicy
 from servicekit.logs import get_logger
 from servicekit.metrics import observe_request
 from servicekit.problems import problem_response
+from servicekit.spans import NOTHING, Span, served
 
 log = get_logger()
 
@@ -68,8 +70,9 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         context = context_from_headers(
-            Headers(scope=scope), default_deadline_seconds=self._default_deadline_seconds
+            headers, default_deadline_seconds=self._default_deadline_seconds
         )
         started = time.perf_counter()
         status = 499  # stays when the client leaves before the answer begins
@@ -81,12 +84,13 @@ class Telemetry:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = context.request_id
             await send(message)
 
-        with use_context(context):
+        with use_context(context), _span_of(scope, headers) as hop:
             try:
                 await self._app(scope, receive, send_stamped)
             finally:
                 seconds = time.perf_counter() - started
                 route = route_of(scope)
+                _describe(hop, scope["method"], route, status)
                 observe_request(method=scope["method"], route=route, status=status, seconds=seconds)
                 write = _line_writer(route, status)
                 write(
@@ -96,6 +100,24 @@ class Telemetry:
                     status=status,
                     duration_ms=round(seconds * 1000, 2),
                 )
+
+
+def _span_of(scope: Scope, headers: Headers) -> Span:
+    if scope["path"] in QUIET_ROUTES:
+        return NOTHING
+    return served(scope["method"], headers.get(TRACEPARENT_HEADER))
+
+
+def _describe(hop: Span, method: str, route: str | None, status: int) -> None:
+    if hop is NOTHING:
+        return
+    hop.rename(f"{method} {route}" if route else method)
+    hop.note({"http.request.method": method, "http.response.status_code": status})
+    if route:
+        hop.note({"http.route": route})
+    # By the conventions a caller's mistake is no failure of the server.
+    if status >= 499:  # noqa: PLR2004  # ours for a caller who hung up, and HTTP's own numbers
+        hop.fail("cancelled" if status == 499 else str(status))  # noqa: PLR2004  # as above
 
 
 def _line_writer(route: str | None, status: int):  # type: ignore[no-untyped-def]  # structlog's bound methods have no public type

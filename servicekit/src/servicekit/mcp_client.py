@@ -37,6 +37,7 @@ from servicekit.errors import (
     TooBusy,
     UpstreamUnavailable,
 )
+from servicekit.mcp_spans import sent
 from servicekit.outbound import RemoteProblem, internal_client
 from servicekit.problems import Problem, parse_problem
 from servicekit.wire.tools import ToolDescription
@@ -319,7 +320,15 @@ class McpClient:
         UpstreamUnavailable, DeadlineExceeded, RemoteProblem
             As `call_tool`.
         """
-        exchange = self._exchange(method, params, headers, on_notification)
+        with sent(method, params) as hop:
+            # Inside: the message names this very span.
+            exchange = self._exchange(method, params, headers, on_notification)
+            result = await self._in_time(exchange)
+            if result.get("isError") is True:
+                hop.fail("tool_error")
+            return result
+
+    async def _in_time(self, exchange: _Exchange) -> dict[str, Any]:
         deadline = current_context().deadline
         try:
             async with asyncio.timeout(deadline.remaining()):

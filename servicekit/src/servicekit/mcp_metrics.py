@@ -13,6 +13,7 @@ from mcp.shared.exceptions import MCPError
 from prometheus_client import Histogram
 
 from servicekit.errors import StackError
+from servicekit.mcp_spans import received
 
 # The buckets that the conventions name, in seconds.
 _BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -51,7 +52,7 @@ _CODES = frozenset(
 
 
 class McpTiming:
-    """Middleware of an MCP server: times every message.
+    """Middleware of an MCP server: times every message, and makes its span.
 
     Parameters
     ----------
@@ -69,19 +70,24 @@ class McpTiming:
         if ctx.method in _STREAMS:
             return await call_next(ctx)
         error_type = _CANCELLED  # stays when the caller hangs up
+        tool = self.tool_of(ctx)
         started = time.perf_counter()
-        try:
-            result = await call_next(ctx)
-        except Exception as error:
-            error_type = error_type_of(error)
-            raise
-        else:
-            error_type = TOOL_ERROR if ctx.method == "tools/call" and is_tool_error(result) else ""
-            return result
-        finally:
-            MCP_OPERATION_DURATION.labels(
-                ctx.method if ctx.method in _METHODS else OTHER, self.tool_of(ctx), error_type
-            ).observe(time.perf_counter() - started)
+        with received(ctx.method, tool, ctx.meta or {}) as hop:
+            try:
+                result = await call_next(ctx)
+            except Exception as error:
+                error_type = error_type_of(error)
+                raise
+            else:
+                is_failed = ctx.method == "tools/call" and is_tool_error(result)
+                error_type = TOOL_ERROR if is_failed else ""
+                return result
+            finally:
+                if error_type:
+                    hop.fail(error_type)
+                MCP_OPERATION_DURATION.labels(
+                    ctx.method if ctx.method in _METHODS else OTHER, tool, error_type
+                ).observe(time.perf_counter() - started)
 
     def tool_of(self, ctx: ServerRequestContext[Any, Any]) -> str:
         """Return the name of the tool that a message calls; empty if it calls none that exists."""

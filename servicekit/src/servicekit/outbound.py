@@ -11,6 +11,7 @@ import httpx
 from servicekit.context import current_context, outgoing_headers
 from servicekit.errors import DeadlineExceeded, StackError, UpstreamUnavailable
 from servicekit.problems import Problem, parse_problem
+from servicekit.spans import span
 
 # A deadline is the rule; this bounds a call whose request has none.
 MAX_SECONDS = 600.0
@@ -104,10 +105,29 @@ async def request_json(
     RemoteProblem
         It answered with a problem document; type, status and detail are its own.
     """
+    with span(method, "client", {"http.request.method": method, "peer.service": upstream}) as hop:
+        response = await _in_time(client, method, path, upstream=upstream, json=json)
+        hop.note({"http.response.status_code": response.status_code})
+        if response.is_error:
+            hop.fail(str(response.status_code))
+    if response.is_success:
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            raise UpstreamUnavailable(f"{upstream} answered something that is no JSON.") from None
+    problem = parse_problem(response.content)
+    if problem is None:
+        raise UpstreamUnavailable(f"{upstream} answered with status {response.status_code}.")
+    raise RemoteProblem(problem)
+
+
+async def _in_time(
+    client: httpx.AsyncClient, method: str, path: str, *, upstream: str, json: Any
+) -> httpx.Response:
     deadline = current_context().deadline
     try:
         async with asyncio.timeout(deadline.remaining()):
-            response = await client.request(method, path, json=json)
+            return await client.request(method, path, json=json)
     except (TimeoutError, httpx.TimeoutException):
         if deadline.remaining() > 0.05:  # noqa: PLR2004  # the connection timed out, not the request
             raise UpstreamUnavailable(
@@ -121,12 +141,3 @@ async def request_json(
             f"{upstream} does not answer ({type(error).__name__}); "
             "is it running? Try again in a moment."
         ) from None
-    if response.is_success:
-        try:
-            return response.json() if response.content else None
-        except ValueError:
-            raise UpstreamUnavailable(f"{upstream} answered something that is no JSON.") from None
-    problem = parse_problem(response.content)
-    if problem is None:
-        raise UpstreamUnavailable(f"{upstream} answered with status {response.status_code}.")
-    raise RemoteProblem(problem)

@@ -28,6 +28,7 @@ from servicekit.guard import CallerPolicy
 from servicekit.health import Dependency, HealthMonitor, HealthReport, NotReady, Readiness
 from servicekit.logs import configure_logs, get_logger
 from servicekit.metrics import metrics_response
+from servicekit.otlp import exported
 from servicekit.outbound import IDLE_CONNECTION_SECONDS
 from servicekit.problems import problem_response
 from servicekit.raw_body import lift_definitions
@@ -133,6 +134,7 @@ def build_app(
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(exported(name, package_version(name)))
             wiring = await stack.enter_async_context(lifespan(app))
             monitor = HealthMonitor(
                 service=name,

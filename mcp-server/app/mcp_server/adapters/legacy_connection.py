@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import DeadlineExceeded, UpstreamUnavailable
 from servicekit.mcp_client import Change, RpcError
+from servicekit.mcp_spans import sent
 
 from mcp_server.settings import UpstreamAddress
 from mcp_server.upstream import Caller, Inventory
@@ -122,6 +123,10 @@ class LegacyConnection:
         headers: Mapping[str, str] | None = None,  # noqa: ARG002  # only 2026-07-28 has Mcp-Param headers
     ) -> dict[str, Any]:
         """Send one request; progress goes to the caller."""
+        with sent(method, params):
+            return await self._sent(method, params, caller)
+
+    async def _sent(self, method: str, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         meta = {**_meta(params), **outgoing_meta()}
         token = meta.pop("progressToken", None)
         plain = {key: value for key, value in params.items() if key not in _MODERN_PARAMS}

@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from servicekit.deadline import Deadline
 from servicekit.errors import StackError
 from servicekit.logs import get_logger
+from servicekit.spans import span
 
 from middleware.adapters.completion import Assembly, wire_messages, wire_tools
 from middleware.adapters.llm_errors import Blame, ReadPull, no_pull, typed
@@ -111,7 +112,7 @@ class OpenAiChatModel:
         begun = time.monotonic()
         error_type = ""
         try:
-            answer = await self._asked(request, deadline)
+            answer = await self._traced(request, deadline)
             self._refuse_cut_prompt(answer, request)
         except StackError as error:
             error_type = error.type
@@ -124,6 +125,19 @@ class OpenAiChatModel:
         MODEL_TOKENS.labels("input", self.name).observe(answer.usage.prompt_tokens)
         MODEL_TOKENS.labels("output", self.name).observe(answer.usage.completion_tokens)
         return answer
+
+    async def _traced(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+        attributes = {"gen_ai.operation.name": _CHAT, "gen_ai.request.model": self.name}
+        with span(f"{_CHAT} {self.name}", "client", attributes) as asking:
+            answer = await self._asked(request, deadline)
+            asking.note(
+                {
+                    "gen_ai.response.finish_reason": answer.finish_reason,
+                    "gen_ai.usage.input_tokens": answer.usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": answer.usage.completion_tokens,
+                }
+            )
+            return answer
 
     async def _asked(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
         try:
