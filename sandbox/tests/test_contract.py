@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sandbox_support.fake_runner import FakeRunner
+from sandbox_support.fake_runner import SHOWS, FakeRunner
 from sandbox_support.real_runner import real_runner
 from sandbox_support.serving import service_settings, serving
 
@@ -92,6 +92,12 @@ async def test_crash_of_a_session(service: httpx.AsyncClient) -> None:
     assert (gone.status_code, gone.json()["reason"]) == (410, "crashed")
 
 
+async def _until_running(service: httpx.AsyncClient, session_id: str) -> None:
+    async with asyncio.timeout(10):
+        while (await service.get(f"/sessions/{session_id}")).json()["cells"] < 1:  # noqa: ASYNC110  # another task's state
+            await asyncio.sleep(0.01)
+
+
 async def test_hang_up_leaves_no_slot_in_use(service: httpx.AsyncClient) -> None:
     body = {"code": "while True: pass", "timeout_seconds": 20}
     with pytest.raises(httpx.ReadTimeout):
@@ -107,6 +113,50 @@ async def _slots_in_use(service: httpx.AsyncClient) -> float:
     return next(
         float(line.split()[-1]) for line in text.splitlines() if line.startswith("sandbox_slots_")
     )
+
+
+async def test_html_of_a_value(service: httpx.AsyncClient) -> None:
+    result = await _run(service, SHOWS)
+    assert result["result"] == "V!"
+    assert result["outputs"] == [{"kind": "result", "data": {"text/html": "<b>ü</b>"}}]
+
+
+async def test_reset_of_a_session(service: httpx.AsyncClient) -> None:
+    session_id = await _session(service)
+    await _run(service, "x = 5", session_id=session_id)
+    assert (await service.post(f"/sessions/{session_id}/reset")).status_code == 200
+    error = (await _run(service, "x", session_id=session_id))["error"]
+    assert isinstance(error, dict)
+    assert error["type"] == "NameError"
+
+
+async def test_reset_ends_a_run_and_keeps_the_session(service: httpx.AsyncClient) -> None:
+    session_id = await _session(service)
+    spin = {"session_id": session_id, "timeout_seconds": 20, "execution_id": "spin"}
+    run = asyncio.create_task(_run(service, "while True: pass", **spin))
+    await _until_running(service, session_id)
+    assert (await service.post(f"/sessions/{session_id}/reset")).status_code == 200
+    ended = await run
+    assert (ended["status"], ended["session_ended"]) == ("cancelled", False)
+    assert (await _run(service, "6*7", session_id=session_id))["result"] == "42"
+
+
+async def test_cancellation_of_a_run(service: httpx.AsyncClient) -> None:
+    session_id = await _session(service)
+    spin = {"session_id": session_id, "timeout_seconds": 20, "execution_id": "spin"}
+    run = asyncio.create_task(_run(service, "while True: pass", **spin))
+    await _until_running(service, session_id)
+    assert (await service.post("/executions/spin/cancel")).status_code == 200
+    ended = await run
+    assert (ended["status"], ended["session_ended"]) == ("cancelled", True)
+    gone = await service.post("/execute", json={"code": "6*7", "session_id": session_id})
+    assert (gone.status_code, gone.json()["reason"]) == (410, "cancelled")
+
+
+async def test_limit_over_the_bound(service: httpx.AsyncClient) -> None:
+    body = {"code": "6*7", "limits": {"memory_bytes": 1 << 50}}
+    answer = await service.post("/execute", json=body)
+    assert (answer.status_code, answer.json()["maximum"]) == (422, 512 << 20)
 
 
 async def test_interpreter_lists_its_packages(service: httpx.AsyncClient) -> None:

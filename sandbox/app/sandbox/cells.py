@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from servicekit.deadline import Deadline
-from servicekit.wire.execution import ExecutionError, ExecutionStatus, ResourceLimits
+from servicekit.wire.execution import (
+    ExecutionError,
+    ExecutionStatus,
+    ResourceLimits,
+    RichOutput,
+)
 
 from sandbox.stored_files import CellFiles, ChangedFiles
 
@@ -54,6 +59,8 @@ class CellOutcome:
     stderr_dropped_bytes: int
     is_session_ended: bool
     files: ChangedFiles
+    outputs: tuple[RichOutput, ...] = ()
+    outputs_dropped: int = 0
 
 
 Stream: TypeAlias = Literal["stdout", "stderr"]

@@ -15,7 +15,6 @@ from typing import Protocol
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, StackError
-from servicekit.spans import span
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
 
 from sandbox.admission import Admission
@@ -128,15 +127,13 @@ class Execution:
             execution.begin(session.cell)
             if listener is not None:
                 listener.started(execution.execution_id, request.session_id)
-            with span("sandbox.run") as run:
-                outcome = await self._run(
-                    session,
-                    request.code,
-                    seconds=min(plan.seconds, left),
-                    limits=plan.run_limits,
-                    listener=None if listener is None else listener.printed,
-                )
-                run.note({"sandbox.status": outcome.status})
+            outcome = await self._run(
+                session,
+                request.code,
+                seconds=min(plan.seconds, left),
+                limits=plan.run_limits,
+                listener=None if listener is None else listener.printed,
+            )
         _count(outcome)
         result = _result(outcome, execution)
         is_late = result.status == "timeout" and left < plan.seconds
@@ -248,6 +245,8 @@ def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
         stdout=outcome.stdout,
         stderr=outcome.stderr,
         result=outcome.result,
+        outputs=outcome.outputs,
+        outputs_dropped=outcome.outputs_dropped,
         error=outcome.error,
         execution_id=execution.execution_id,
         session_id=execution.session_id,

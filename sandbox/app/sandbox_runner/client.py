@@ -42,6 +42,7 @@ from sandbox_runner.protocol import (
     encode_request,
     parse_event,
 )
+from sandbox_runner.rich_messages import OutputKind, cut
 
 _READ_BYTES: Final = 256 << 10
 
@@ -61,6 +62,7 @@ class CellRun:
     done: Done
     stdout: bytes
     stderr: bytes
+    outputs: tuple[tuple[OutputKind, dict[str, bytes]], ...] = ()
 
     @property
     def text(self) -> str:
@@ -90,9 +92,7 @@ class RunnerSession:
         self._connection = _connect(path, patience_seconds)
         self._decoder = FrameDecoder(max_json_bytes=MAX_EVENT_BYTES)
         self._events: list[Event] = []
-        self._output = {
-            kind: bytearray() for kind in (FrameKind.STDOUT, FrameKind.STDERR, FrameKind.FILE)
-        }
+        self._output = {kind: bytearray() for kind in FrameKind if kind is not FrameKind.JSON}
         self._count = 0
         try:
             self.send(Open(limits or Limits(), package_path))
@@ -139,7 +139,8 @@ class RunnerSession:
         stdout, stderr = (
             bytes(self._output[kind]) for kind in (FrameKind.STDOUT, FrameKind.STDERR)
         )
-        return CellRun(event, stdout, stderr)
+        content = bytes(self._output[FrameKind.DISPLAY])
+        return CellRun(event, stdout, stderr, cut(event.outputs, content))
 
     def wait_for_output(self, text: bytes) -> None:
         """Read on until standard output holds `text`."""

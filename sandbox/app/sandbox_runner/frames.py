@@ -14,7 +14,7 @@ HEADER_BYTES: Final = _HEADER.size
 MAX_REQUEST_BYTES: Final = 4 << 20
 """The longest JSON payload that the service may send."""
 MAX_OUTPUT_BYTES: Final = 64 << 10
-"""The longest payload of output, or of a file, in one frame."""
+"""The longest payload of output, of a file, or of what a cell shows, in one frame."""
 MAX_EVENT_BYTES: Final = 8 << 20
 """The longest JSON payload that the runner may send."""
 
@@ -30,6 +30,7 @@ class FrameKind(IntEnum):
     STDOUT = 2
     STDERR = 3
     FILE = 4
+    DISPLAY = 5
 
 
 @dataclass(frozen=True, slots=True)

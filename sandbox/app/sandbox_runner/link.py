@@ -18,7 +18,8 @@ TAG_BYTES: Final = 16
 PART_BYTES: Final = 64 << 10
 MESSAGE_BYTES: Final = PART_BYTES + 64
 _HEAD: Final = struct.Struct(f"!{TAG_BYTES}s?")
-MAX_REPORT_BYTES: Final = 1 << 20
+MAX_REPORT_BYTES: Final = 6 << 20
+"""A megabyte of JSON, and the content of what a cell shows (`rich_messages`), with room."""
 
 TaskKind: TypeAlias = Literal["run", "packages"]
 
@@ -47,7 +48,11 @@ def new_tag() -> bytes:
 
 def encode(tag: bytes, message: dict[str, Any]) -> Iterator[bytes]:
     """Yield the messages that carry a JSON object."""
-    payload = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return cut(tag, json.dumps(message, separators=(",", ":")).encode("ascii"))
+
+
+def cut(tag: bytes, payload: bytes) -> Iterator[bytes]:
+    """Yield the messages that carry some bytes, of which there must be one at least."""
     starts = range(0, len(payload), PART_BYTES)
     for start in starts:
         yield _HEAD.pack(tag, start == starts[-1]) + payload[start : start + PART_BYTES]

@@ -24,6 +24,7 @@ from sandbox_runner.frames import (
     encode_frame,
 )
 from sandbox_runner.message_fields import dump, load, only, optional_string, positive, string
+from sandbox_runner.rich_messages import OutputHead, parse_heads
 
 # The frames' names as well: who speaks the protocol imports one module.
 __all__ = [
@@ -286,7 +287,10 @@ class CellError:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a run ended. Only `result` and `error` are the worker's words."""
+    """How a run ended. Only `result`, `error` and `outputs` are the worker's words.
+
+    The content of `outputs` came before, in DISPLAY frames.
+    """
 
     id: str
     status: Status
@@ -300,6 +304,8 @@ class Done:
     stdout_dropped: int = 0
     stderr_dropped: int = 0
     session_ended: bool = False
+    outputs: tuple[OutputHead, ...] = ()
+    outputs_dropped: int = 0
     files: FileChanges = field(default_factory=FileChanges)
 
 
@@ -382,7 +388,12 @@ def _parse_done(message: dict[str, Any]) -> Done:
     if message["status"] not in get_args(Status):
         raise ProtocolError(f"unknown status {message['status']!r}")
     error = message.pop("error", None)
+    try:
+        outputs = parse_heads(message["outputs"])
+    except ValueError as problem:
+        raise ProtocolError(str(problem)) from None
+    files = file_messages.parse_changes(message["files"])
     return Done(
-        **{**message, "files": file_messages.parse_changes(message["files"])},
+        **{**message, "files": files, "outputs": outputs},
         error=None if error is None else CellError(**error),
     )

@@ -18,6 +18,7 @@ from sandbox_runner.limits import LimitRefused, settle_run
 from sandbox_runner.output import OutputMeter
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import (
+    MAX_OUTPUT_BYTES,
     MAX_REQUEST_BYTES,
     Cancel,
     CellError,
@@ -305,18 +306,31 @@ class Session:
             kill_seconds = time.monotonic() - kill_started
         self._drain()
         changes = self._changes.since_last()
-        self._say(self._done(request, ending, duration, kill_seconds, changes))
+        said = report.parse(ending.report) if ending.report is not None else report.Report()
+        for start in range(0, len(said.content), MAX_OUTPUT_BYTES):
+            piece = said.content[start : start + MAX_OUTPUT_BYTES]
+            self._outbox += encode_frame(FrameKind.DISPLAY, piece)
+        done = self._done(
+            request,
+            ending,
+            said,
+            duration=duration,
+            kill_seconds=kill_seconds,
+            changes=changes,
+        )
+        self._say(done)
         return ending.report is not None or ending.is_reset
 
     def _done(
         self,
         request: Run,
         ending: Ending,
+        said: report.Report,
+        *,
         duration: float,
         kill_seconds: float | None,
         changes: FileChanges,
     ) -> Done:
-        said = report.parse(ending.report) if ending.report is not None else report.Report()
         end = self._tree.exit_of_root() if ending.report is None else None
         status: Status = ending.status
         is_own_doing = end is not None and status == "crashed"
@@ -337,6 +351,8 @@ class Session:
             stdout_dropped=self._stdout.dropped,
             stderr_dropped=self._stderr.dropped,
             session_ended=ending.report is None and not ending.is_reset,
+            outputs=said.outputs,
+            outputs_dropped=said.outputs_dropped,
             files=changes,
         )
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from sandbox_runner import kernel, landlock, link, seccomp
+from sandbox_runner import kernel, landlock, link, report, seccomp
 from sandbox_runner.cell import Namespace
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
@@ -86,20 +86,26 @@ def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) 
         try:
             if task.kind == "packages":
                 package_path = _use_packages(task.text, package_path)
-                report: dict[str, Any] = {"packages": True}
+                payload = report.pack({"packages": True})
             else:
-                report = asdict(namespace.run(task.text))
+                payload = _run(namespace, task.text)
             streams.settle()
             if os.getpid() != own_pid:
                 os._exit(0)  # a child that the cell forked and that came back here: not its place
-            _send(line, tag, report)
+            _send(line, tag, payload)
         except BaseException:  # noqa: BLE001  # the cell broke what reports on it
             os._exit(EXIT_REPORT_FAILED)
 
 
-def _send(line: socket.socket, tag: bytes, report: dict[str, Any]) -> None:
+def _run(namespace: Namespace, source: str) -> bytes:
+    outcome = namespace.run(source)
+    heads, content = namespace.showcase.pack()
+    return report.pack({**asdict(outcome), **heads}, content)
+
+
+def _send(line: socket.socket, tag: bytes, payload: bytes) -> None:
     os.set_blocking(line.fileno(), True)
-    for message in link.encode(tag, report):
+    for message in link.cut(tag, payload):
         line.send(message)
 
 

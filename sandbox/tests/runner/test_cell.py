@@ -52,6 +52,49 @@ def test_chained_exceptions_show_no_frame_of_ours(session: RunnerSession) -> Non
     assert "sandbox_runner" not in run.done.error.traceback
 
 
+@pytest.mark.parametrize(
+    ("code", "calls"),
+    [
+        ("1 / 0", ["<module>"]),
+        ("def f(): 1 / 0\nf()", ["<module>", "f"]),
+        ("input('? ')", ["<module>"]),
+        ("await f()", ["<module>"]),
+        ("async def f(): 1 / 0\nawait f()", ["<module>", "f"]),
+        ("import asyncio\nasync def f(): 1 / 0\nawait asyncio.wait_for(f(), 5)", ["wait_for", "f"]),
+        ("import json\njson.loads('{')", ["loads", "decode"]),
+        ("class V:\n    def __repr__(self): 1 / 0\nV()", ["__repr__"]),
+        ("class V:\n    def __repr__(self): 1 / 0\ndisplay(V())", ["<module>", "__repr__"]),
+        ("try: 1 / 0\nfinally: input()", ["<module>"]),
+        ("raise ExceptionGroup('g', [ValueError(1), TypeError(2)])", ["<module>"]),
+        ("def f(n): return f(n + 1)\nf(0)", ["f"]),
+        ("import no_such_module_anywhere", ["<module>"]),
+        ("exit('bye')", ["<module>"]),
+    ],
+)
+def test_traceback_shows_the_cells_own_calls_and_none_of_ours(
+    session: RunnerSession, code: str, calls: list[str]
+) -> None:
+    error = session.run(code).done.error
+    assert error is not None
+    for foreign in ("sandbox_runner", "runners.py", "base_events.py", "importlib", "_evaluate"):
+        assert foreign not in error.traceback
+    found = [line.rsplit(" in ", 1)[1] for line in error.traceback.splitlines() if ", in " in line]
+    for call in calls:
+        assert call in found, error.traceback
+
+
+def test_errors_inside_an_error_group_show_no_frame_of_ours(session: RunnerSession) -> None:
+    code = (
+        "errors = []\nfor ask in (input, lambda: 1 / 0):\n    try: ask()\n"
+        "    except Exception as e: errors.append(e)\nraise ExceptionGroup('both', errors)"
+    )
+    error = session.run(code).done.error
+    assert error is not None
+    assert "EOFError" in error.traceback
+    assert "ZeroDivisionError" in error.traceback
+    assert "sandbox_runner" not in error.traceback
+
+
 def test_syntax_error_names_its_line(session: RunnerSession) -> None:
     error = session.run("x = 1\ny = (").done.error
     assert error is not None
@@ -145,6 +188,23 @@ def test_closed_stdout_is_opened_again(session: RunnerSession) -> None:
 def test_await_works_at_the_top(session: RunnerSession) -> None:
     code = "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5\nawait f()"
     assert session.run(code).done.result == "5"
+
+
+def test_what_one_cell_made_on_the_event_loop_the_next_can_use(session: RunnerSession) -> None:
+    session.run(
+        "import asyncio\nqueue = asyncio.Queue()\ntask = asyncio.create_task(queue.get())\n"
+        "await asyncio.sleep(0)"
+    )
+    assert session.run("await asyncio.sleep(0)\nawait queue.put(7)\nawait task").done.result == "7"
+    assert session.run("asyncio.run(asyncio.sleep(0, 5))").done.result == "5"
+    assert session.run("await asyncio.sleep(0, 6)").done.result == "6"
+
+
+def test_closed_event_loop_is_replaced(session: RunnerSession) -> None:
+    session.run("import asyncio\nloop = None\nasync def f(): return asyncio.get_running_loop()")
+    session.run("loop = await f()")
+    session.run("loop.close()")
+    assert session.run("await asyncio.sleep(0, 6)").done.result == "6"
 
 
 def test_threads_asyncio_sqlite_and_zip_work(session: RunnerSession) -> None:

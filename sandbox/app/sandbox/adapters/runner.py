@@ -15,10 +15,12 @@ from typing import Final
 
 from sandbox_runner import protocol
 from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
+from sandbox_runner.rich_messages import MAX_CONTENT_BYTES, cut
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, PayloadTooLarge
-from servicekit.wire.execution import ExecutionError, ResourceLimits
+from servicekit.wire.execution import ExecutionError, ResourceLimits, RichOutput
 
+from sandbox.adapters.rich_output import rich_output
 from sandbox.adapters.runner_files import RunnerFiles, changed_files
 from sandbox.cells import (
     CellOutcome,
@@ -198,12 +200,18 @@ class RunnerSession:
     async def _collect(self, run_id: str, listener: OutputListener | None) -> CellOutcome:
         stdout, stderr = _Output("stdout", listener), _Output("stderr", listener)
         streams = {FrameKind.STDOUT: stdout, FrameKind.STDERR: stderr}
+        shown = bytearray()
         while (frame := await self._receive()).kind is not FrameKind.JSON:
-            streams[frame.kind].add(frame.payload)
+            if frame.kind is FrameKind.DISPLAY:
+                shown += frame.payload
+            elif frame.kind in streams:
+                streams[frame.kind].add(frame.payload)
+            if frame.kind is FrameKind.FILE or len(shown) > MAX_CONTENT_BYTES:
+                raise protocol.ProtocolError("a frame that no run sends")
         event = protocol.parse_event(frame)
         if not isinstance(event, protocol.Done) or event.id != run_id:
             raise protocol.ProtocolError("expected the end of the run")
-        return _outcome(event, stdout, stderr)
+        return _outcome(event, stdout, stderr, _outputs(event, bytes(shown)))
 
     async def _receive(self) -> Frame:
         """Return the next frame that does not answer a reset."""
@@ -426,7 +434,18 @@ def _limits(limits: ResourceLimits) -> protocol.Limits:
     )
 
 
-def _outcome(event: protocol.Done, stdout: _Output, stderr: _Output) -> CellOutcome:
+def _outputs(event: protocol.Done, content: bytes) -> tuple[RichOutput, ...]:
+    try:
+        shown = cut(event.outputs, content)
+    except ValueError as error:
+        raise protocol.ProtocolError(str(error)) from None
+    outputs = (rich_output(kind, forms) for kind, forms in shown)
+    return tuple(output for output in outputs if output is not None)
+
+
+def _outcome(
+    event: protocol.Done, stdout: _Output, stderr: _Output, outputs: tuple[RichOutput, ...]
+) -> CellOutcome:
     return CellOutcome(
         status=event.status,
         signal=event.signal,
@@ -440,6 +459,8 @@ def _outcome(event: protocol.Done, stdout: _Output, stderr: _Output) -> CellOutc
         stdout_dropped_bytes=event.stdout_dropped + stdout.dropped,
         stderr_dropped_bytes=event.stderr_dropped + stderr.dropped,
         is_session_ended=event.session_ended,
+        outputs=outputs,
+        outputs_dropped=event.outputs_dropped + len(event.outputs) - len(outputs),
         files=changed_files(event.files),
     )
 

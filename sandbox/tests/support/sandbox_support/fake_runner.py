@@ -10,6 +10,7 @@ from typing import Self
 
 from sandbox_runner import protocol
 from sandbox_runner.protocol import CellError, Done, Frame, FrameDecoder, FrameKind
+from sandbox_runner.rich_messages import OutputHead
 
 INVENTORY = {"python": "3.11.7", "packages": [["numpy", "2.3.4"], ["not a version", "?"]]}
 
@@ -55,7 +56,24 @@ def err(text: str) -> Frame:
     return Frame(FrameKind.STDERR, text.encode())
 
 
+SHOWS = "\n".join(
+    (
+        "class V:",
+        "    def _repr_html_(self): return '<b>ü</b>'",
+        "    def __repr__(self): return 'V!'",
+        "V()",
+    )
+)
 SCRIPT: dict[str, Reply] = {
+    SHOWS: Reply(
+        (Frame(FrameKind.DISPLAY, "<b>ü</b>".encode()),),
+        Done(
+            "",
+            "ok",
+            result="V!",
+            outputs=(OutputHead("result", (("text/html", 9),)),),
+        ),
+    ),
     "print(6*7)": Reply((out("42\n"),)),
     "6*7": Reply(done=Done("", "ok", result="42")),
     "import sys; print('out'); print('err', file=sys.stderr)": Reply((out("out\n"), err("err\n"))),

@@ -1,6 +1,6 @@
 """What code-executor asks of the sandbox, and what the sandbox answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -100,6 +100,26 @@ class ExecutionError(WireReply):
     traceback: str
 
 
+class RichOutput(WireReply):
+    """One thing that a cell showed beside its text: a picture, a table, data.
+
+    It comes from untrusted code. HTML and SVG may hold scripts: show them in a sandboxed frame
+    or not at all.
+    """
+
+    kind: Annotated[
+        Literal["result", "display", "figure"],
+        Field(description="the last expression's value, a call of display(), or a plot"),
+    ]
+    data: Annotated[
+        dict[str, Any],
+        Field(
+            description="forms by media type: text as it is, image/png and the like in base64, "
+            "JSON as a value"
+        ),
+    ]
+
+
 class ExecuteResult(WireReply):
     """How a cell ended; a failing program is an answer, not an HTTP error."""
 
@@ -107,7 +127,12 @@ class ExecuteResult(WireReply):
     signal: str | None = None
     stdout: str = ""
     stderr: str = ""
-    result: str | None = None
+    result: Annotated[str | None, Field(description="repr of the last expression's value")] = None
+    outputs: Annotated[
+        tuple[RichOutput, ...],
+        Field(description="pictures, tables and data that the code showed, in order"),
+    ] = ()
+    outputs_dropped: Annotated[int, Field(description="outputs over the caps on them")] = 0
     error: ExecutionError | None = None
     execution_id: str | None = None
     session_id: str | None = None
