@@ -15,6 +15,7 @@ from typing import Protocol
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, StackError
+from servicekit.spans import span
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
 
 from sandbox.admission import Admission
@@ -127,13 +128,15 @@ class Execution:
             execution.begin(session.cell)
             if listener is not None:
                 listener.started(execution.execution_id, request.session_id)
-            outcome = await self._run(
-                session,
-                request.code,
-                seconds=min(plan.seconds, left),
-                limits=plan.run_limits,
-                listener=None if listener is None else listener.printed,
-            )
+            with span("sandbox.run") as run:
+                outcome = await self._run(
+                    session,
+                    request.code,
+                    seconds=min(plan.seconds, left),
+                    limits=plan.run_limits,
+                    listener=None if listener is None else listener.printed,
+                )
+                run.note({"sandbox.status": outcome.status})
         _count(outcome)
         result = _result(outcome, execution)
         is_late = result.status == "timeout" and left < plan.seconds
