@@ -91,6 +91,51 @@ async def test_chat_answers_with_the_calls_of_the_turn():
     assert answer["request_id"] == response.headers["x-request-id"]
 
 
+def events_of(response: httpx.Response) -> list[tuple[str, dict[str, Any]]]:
+    blocks = [block for block in response.text.split("\n\n") if block.startswith("event: ")]
+    pairs = [block.split("\n", 1) for block in blocks]
+    return [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in pairs
+    ]
+
+
+async def test_streamed_chat_tells_calls_and_text_and_ends_with_the_whole_answer():
+    model = ScriptedModel([calls(("execute_code", '{"code": "6*7"}')), says("It is 42.")])
+    async with service(model) as http:
+        response = await http.post("/chat", json=user("6*7?") | {"stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = events_of(response)
+    assert [name for name, _ in events] == ["tool_call", "text", "answer"]
+    assert (events[0][1]["name"], events[0][1]["output"]) == ("execute_code", "42")
+    assert events[1][1] == {"text": "It is 42."}
+    assert events[2][1]["response"] == "It is 42."
+    assert len(events[2][1]["tool_calls"]) == 1
+
+
+async def test_streamed_chat_that_fails_at_once_has_the_status_of_its_error():
+    async with service(ScriptedModel([LlmUnreachable("Down.")])) as http:
+        response = await http.post("/chat", json=user("?") | {"stream": True})
+    assert response.status_code == 502
+    assert kind_of(response) == "llm-unreachable"
+
+
+async def test_streamed_chat_that_fails_later_ends_with_the_problem():
+    async def slow(_: dict[str, Any]) -> ToolResult:
+        for _ in range(100):  # turns of the loop, in which the stream begins
+            await asyncio.sleep(0)
+        return ToolResult("noon")
+
+    first, second = calls(("execute_code", '{"code": "6*7"}')), calls(("get_current_time", "{}"))
+    toolbox = toolbox_of((PYTHON, run_code), (CLOCK, slow))
+    async with service(ScriptedModel([first, second, LlmUnreachable("Down.")]), toolbox) as http:
+        response = await http.post("/chat", json=user("?") | {"stream": True})
+    events = events_of(response)
+    assert [name for name, _ in events] == ["tool_call", "tool_call", "problem"]
+    assert events[-1][1]["type"].endswith("llm-unreachable")
+    assert events[-1][1]["tool_calls"][0]["output"] == "42"
+
+
 async def test_system_prompt_stands_first_and_the_client_s_joins_it():
     model = ScriptedModel([says("Yes.")])
     messages = [

@@ -112,6 +112,44 @@ async def test_stream_ends_with_reason_usage_and_done(has_usage):
     assert [chunk.usage.total_tokens for chunk in chunks if chunk.usage] == [30] * has_usage
 
 
+async def test_answer_is_heard_while_the_model_still_makes_it():
+    goes_on = asyncio.Event()
+    words = [f"word{number}" for number in range(200)]
+    model = ScriptedModel([says(" ".join(words))])
+
+    async def between_words() -> None:
+        nonlocal spoken
+        spoken += 1
+        if spoken == 100:
+            await goes_on.wait()
+
+    spoken = 0
+    model.between_words = between_words
+    text, was_heard_early = "", False
+    async with served(model) as client, asyncio.timeout(10):
+        stream = await client.chat.completions.create(
+            model="any", messages=user("tell"), stream=True
+        )
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+            if "word99" in text and not goes_on.is_set():
+                was_heard_early = True
+                goes_on.set()
+    assert was_heard_early
+    assert text == " ".join(words)
+
+
+async def test_words_before_a_call_are_not_streamed():
+    before = calls(("get_current_time", "{}"), text="Let me look at the clock.")
+    model = ScriptedModel([before, says("It is 17:03.")])
+    async with served(model) as client:
+        stream = await client.chat.completions.create(
+            model="any", messages=user("time?"), stream=True
+        )
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    assert text == "It is 17:03."
+
+
 async def test_stream_says_done_on_the_wire():
     async with served(ScriptedModel([says("x")])) as client:
         raw = await client.chat.completions.with_raw_response.create(

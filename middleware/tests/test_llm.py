@@ -29,6 +29,7 @@ from middleware.errors import (
     LlmTimeout,
     LlmUnreachable,
 )
+from middleware.speech import Piece, Speech
 from middleware.testing import tool
 from servicekit.deadline import Deadline
 from servicekit.outbound import internal_client
@@ -194,6 +195,34 @@ async def test_stream_without_finish_reason_is_a_failure(stand_in, wire, ends_wi
 async def test_stream_that_is_cut_once_is_asked_for_again(stand_in, wire):
     stand_in.script = [wire.breaks_after(wire.chunk({"content": "Half"})), wire.says("Whole")]
     assert (await ask(stand_in)).text == "Whole"
+
+
+async def test_answer_that_somebody_has_read_is_not_asked_for_again(stand_in, wire):
+    stand_in.script = [wire.breaks_after(wire.chunk({"content": "Half"})), wire.says("Whole")]
+    heard: list[Any] = []
+    async with model_at(stand_in.url) as model:
+        with pytest.raises(LlmCutOff):
+            await model.answer(HELLO, Deadline.after(5), Speech(heard.append))
+    assert heard == [Piece("Half")]
+    assert len(stand_in.bodies) == 1
+
+
+async def test_answer_of_which_nothing_was_read_is_asked_for_again(stand_in, wire):
+    stand_in.script = [wire.breaks_after(wire.chunk({"content": "Half"})), wire.says("Whole")]
+    heard: list[Any] = []
+    speech = Speech(heard.append)
+    async with model_at(stand_in.url) as model:
+        answer = await model.answer(WITH_TOOLS, Deadline.after(5), speech)
+    speech.finish(answer.text)
+    assert heard == [Piece("Whole")]
+
+
+@pytest.mark.parametrize(("key", "is_hidden"), [("ollama", False), ("sk-long-enough", True)])
+async def test_only_what_can_be_a_secret_is_hidden_in_errors(stand_in, wire, key, is_hidden):
+    stand_in.script = [wire.fails(400, f"bad {key} request")]
+    with pytest.raises(LlmFailed) as caught:
+        await ask(stand_in, key=key)
+    assert (f"bad {key} request" not in caught.value.detail) is is_hidden
 
 
 async def test_connection_that_breaks_in_mid_stream_is_a_cut(stand_in, wire):

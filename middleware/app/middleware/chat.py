@@ -11,8 +11,10 @@ from servicekit.logs import get_logger
 
 from middleware.conversation import Message, Tool
 from middleware.errors import ChatTimeout
+from middleware.speech import Speech
 from middleware.telemetry import CHAT_STEPS, CHAT_TOOL_CALLS, CHAT_TURN_SECONDS, CHAT_TURNS
-from middleware.turn import Turn, TurnOutcome
+from middleware.turn import Turn
+from middleware.turn_progress import TurnOutcome
 
 log = get_logger()
 
@@ -47,8 +49,9 @@ class Chat:
         *,
         has_tools: bool = True,
         client_tools: Sequence[Tool] = (),
+        speech: Speech | None = None,
     ) -> TurnOutcome:
-        """Run one turn.
+        """Run one turn; `speech` passes the answer on while it is made.
 
         Raises
         ------
@@ -59,9 +62,15 @@ class Chat:
         outcome = "internal-error"
         try:
             result = await self.turn.run(
-                messages, self._inner(deadline), has_tools=has_tools, client_tools=client_tools
+                messages,
+                self._inner(deadline),
+                has_tools=has_tools,
+                client_tools=client_tools,
+                listener=speech,
             )
             outcome = result.end
+            if speech is not None:
+                speech.finish(result.text)
         except StackError as error:
             outcome = error.type
             raise

@@ -56,6 +56,13 @@ class ChatRequest(WireModel):
             description="answer within so many seconds; the service's own bound holds as well",
         ),
     ] = None
+    stream: Annotated[
+        bool,
+        Field(
+            description="answer by server-sent events while it is made: `text` and `tool_call`, "
+            "then `answer` with what is otherwise the whole response, or `problem`"
+        ),
+    ] = False
 
 
 class ToolCallShown(BaseModel):

@@ -4,7 +4,28 @@ from typing import Any, Protocol
 
 from servicekit.deadline import Deadline
 
-from middleware.conversation import ModelAnswer, ModelRequest, Tool, ToolResult
+from middleware.conversation import CallRecord, ModelAnswer, ModelRequest, Tool, ToolResult
+
+
+class Listener(Protocol):
+    """Hears an answer while it is made; nothing that it does may fail or wait."""
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether text of the present answer went on already, so that it can't be taken back."""
+        ...
+
+    def begin(self, *, may_call: bool) -> None:
+        """Begin an answer, or the same one anew; `may_call` where it may be tool calls."""
+        ...
+
+    def add(self, piece: str) -> None:
+        """Take more text of the present answer."""
+        ...
+
+    def called(self, record: CallRecord) -> None:
+        """Take a tool call that is over."""
+        ...
 
 
 class ChatModel(Protocol):
@@ -15,8 +36,10 @@ class ChatModel(Protocol):
         """The model's name, as the answer shows it."""
         ...
 
-    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
-        """Return one whole answer.
+    async def answer(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None = None
+    ) -> ModelAnswer:
+        """Return one whole answer, which the listener hears while it comes.
 
         Raises
         ------

@@ -1,6 +1,7 @@
 """The official fakes of this package's ports; a contract test holds them to the real ones."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from servicekit.errors import StackError
 
 from middleware.conversation import ModelAnswer, ModelRequest, Tool, ToolCall, ToolResult, Usage
 from middleware.errors import ToolUnknown
+from middleware.ports import Listener
 
 Reply = ModelAnswer | StackError | Callable[[ModelRequest], ModelAnswer]
 Handler = Callable[[dict[str, Any]], ToolResult | Awaitable[ToolResult]]
@@ -36,6 +38,10 @@ def calls(
     return ModelAnswer(text, made, finish_reason, Usage(10, 5))  # type: ignore[arg-type]  # as above
 
 
+async def _at_once() -> None:
+    """Let nobody wait."""
+
+
 @dataclass
 class ScriptedModel:
     """A `ChatModel` that gives prepared answers, the last one for ever."""
@@ -46,20 +52,29 @@ class ScriptedModel:
     deadlines: list[Deadline] = field(default_factory=list)
     failure: StackError | None = None
     window_tokens: int | None = None
+    between_words: Callable[[], Awaitable[None]] = _at_once
 
     async def window(self, deadline: Deadline) -> int | None:
         """Return `window_tokens`."""
         del deadline
         return self.window_tokens
 
-    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
-        """Return the next prepared answer, or raise it."""
+    async def answer(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None = None
+    ) -> ModelAnswer:
+        """Return the next prepared answer, or raise it; a listener hears it word by word."""
         self.requests.append(request)
         self.deadlines.append(deadline)
         reply = self.replies[min(len(self.requests), len(self.replies)) - 1]
         if isinstance(reply, StackError):
             raise reply
-        return reply(request) if callable(reply) else reply
+        answer = reply(request) if callable(reply) else reply
+        if listener is not None:
+            listener.begin(may_call=bool(request.tools))
+            for word in re.findall(r"\s*\S+|\s+", answer.text):
+                listener.add(word)
+                await self.between_words()
+        return answer
 
     async def check(self) -> None:
         """Raise `failure` when there is one."""
@@ -80,9 +95,11 @@ class HangingModel:
         del deadline
         return None
 
-    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None = None
+    ) -> ModelAnswer:
         """Wait for ever."""
-        del request, deadline
+        del request, deadline, listener
         self.was_asked.set()
         try:
             await asyncio.Event().wait()

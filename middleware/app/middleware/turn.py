@@ -8,9 +8,9 @@ says whose fault it was, or with a plain sentence.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, assert_never
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, assert_never
 
 from servicekit.deadline import Deadline
 from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, StackError
@@ -26,8 +26,6 @@ from middleware.conversation import (
     ModelRequest,
     Tool,
     ToolCall,
-    ToolMessage,
-    Usage,
 )
 from middleware.endings import (
     after_refusals,
@@ -46,108 +44,15 @@ from middleware.errors import (
     ToolUnknown,
 )
 from middleware.offer import Offer
-from middleware.ports import ChatModel, Toolbox
+from middleware.ports import ChatModel, Listener, Toolbox
 from middleware.spoken_calls import spoken_calls
-from middleware.tool_output import capped
-
-TurnEnd = Literal[
-    "stop",
-    "length",
-    "content_filter",
-    "tool_calls",
-    "max_steps",
-    "repeated_failure",
-    "invalid_tool_calls",
-]
-CallFate = Literal["done", "failed", "refused"]
+from middleware.turn_progress import CallFate, Made, Progress, TurnEnd, TurnOutcome
 
 # One answer that asks for more is a model running wild, not a plan.
 _MAX_CALLS_A_STEP = 16
 # Ports keep the deadline themselves; this backs them up and must not beat them to it.
 _GRACE_SECONDS = 0.1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOutcome:
-    """How a turn ended.
-
-    `client_calls` are calls of the client's own tools, which only it can make; then
-    `end` is `tool_calls`.
-    """
-
-    text: str
-    end: TurnEnd
-    records: tuple[CallRecord, ...]
-    usage: Usage
-    steps: int
-    notices: tuple[str, ...] = ()
-    client_calls: tuple[ToolCall, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """One call after it was dealt with."""
-
-    call: ToolCall
-    record: CallRecord
-    fate: CallFate
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes two calls the same."""
-        return self.call.name, self.call.arguments_text
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """Where a turn stands; each step returns the next one."""
-
-    messages: tuple[Message, ...]
-    budget: Budget
-    window: int | None = None
-    records: tuple[CallRecord, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    steps: int = 0
-    notices: tuple[str, ...] = ()
-    failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-    def after_answer(self, answer: ModelAnswer, notice: str | None) -> "_Progress":
-        """Return the progress with one more answer paid for."""
-        fresh = notice is not None and notice not in self.notices
-        return replace(
-            self,
-            usage=self.usage.plus(answer.usage),
-            steps=self.steps + 1,
-            budget=self.budget.spend_step(),
-            notices=(*self.notices, notice) if fresh and notice else self.notices,
-        )
-
-    def after_call(self, made: _Made, output_characters: int) -> "_Progress":
-        """Return the progress with a call's result in the transcript."""
-        text = capped(made.record.output, output_characters)
-        return replace(
-            self,
-            messages=(*self.messages, ToolMessage(made.call.id, made.call.name, text)),
-            records=(*self.records, made.record),
-        )
-
-    def after_calls(self, all_made: Sequence[_Made]) -> "_Progress":
-        """Return the progress with one answer's wrong calls counted.
-
-        Once an answer, however many it holds: a model may only be blamed for what it
-        was told.
-        """
-        failures = dict(self.failures)
-        for key in {made.key for made in all_made if made.fate != "done"}:
-            failures[key] = failures.get(key, 0) + 1
-        has_refused = any(made.fate == "refused" for made in all_made)
-        budget = self.budget.spend_refusal() if has_refused else self.budget
-        return replace(self, budget=budget, failures=failures)
-
-    def ended(self, end: TurnEnd, text: str, calls: tuple[ToolCall, ...] = ()) -> TurnOutcome:
-        """Return the outcome of a turn that ends here."""
-        return TurnOutcome(text, end, self.records, self.usage, self.steps, self.notices, calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +70,7 @@ class Turn:
         *,
         has_tools: bool = True,
         client_tools: Sequence[Tool] = (),
+        listener: Listener | None = None,
     ) -> TurnOutcome:
         """Answer a conversation.
 
@@ -178,6 +84,8 @@ class Turn:
             Whether our tools are offered.
         client_tools
             Tools that the client makes calls of itself.
+        listener
+            Hears the answer and the calls while they are made.
 
         Raises
         ------
@@ -187,15 +95,15 @@ class Turn:
         """
         own = await self._tools(deadline) if has_tools else ()
         offer = Offer.of(own, client_tools)
-        progress = _Progress(
+        progress = Progress(
             offer.renamed_for_model(messages),
             Budget.of(self.limits, deadline),
             window=await self.model.window(deadline),
         )
         while True:
             try:
-                answer, progress = await self._ask(progress, offer)
-                outcome, progress = await self._act(answer, progress, offer)
+                answer, progress = await self._ask(progress, offer, listener)
+                outcome, progress = await self._act(answer, progress, offer, listener)
             except StackError as error:
                 # Calls have effects: whoever gets the error must learn what was done.
                 error.extensions.setdefault("tool_calls", shown(progress.records))
@@ -210,7 +118,9 @@ class Turn:
         )
         return await _bounded(self.toolbox.tools(deadline), deadline, slow)
 
-    async def _ask(self, progress: _Progress, offer: Offer) -> tuple[ModelAnswer, _Progress]:
+    async def _ask(
+        self, progress: Progress, offer: Offer, listener: Listener | None
+    ) -> tuple[ModelAnswer, Progress]:
         """Return an answer that says or calls something; an empty one is asked for again."""
         answer_tokens = self.limits.answer_tokens(progress.window)
         fitted = fit(
@@ -225,11 +135,11 @@ class Turn:
             window_tokens=progress.window,
             answer_tokens=answer_tokens,
         )
-        answer = await self._answer(request, progress.budget.deadline)
+        answer = await self._answer(request, progress.budget.deadline, listener)
         if answer.is_empty:
             first = answer
             request = replace(request, is_retry_without_thinking=first.has_reasoning)
-            answer = await self._answer(request, progress.budget.deadline)
+            answer = await self._answer(request, progress.budget.deadline, listener)
             answer = replace(answer, usage=answer.usage.plus(first.usage))
         if answer.is_empty:
             raise empty_answer(answer, answer_tokens)
@@ -237,7 +147,9 @@ class Turn:
         _refuse_half_calls(answer, answer_tokens)
         return answer, progress.after_answer(answer, fitted.notice)
 
-    async def _answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def _answer(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None
+    ) -> ModelAnswer:
         if deadline.is_expired:
             raise ChatTimeout(
                 "The time for this chat was used up by its tools before the model could answer. "
@@ -249,11 +161,11 @@ class Turn:
             f"model, or raise MIDDLEWARE_CHAT_TIMEOUT_SECONDS.",
             hop="model",
         )
-        return await _bounded(self.model.answer(request, deadline), deadline, slow)
+        return await _bounded(self.model.answer(request, deadline, listener), deadline, slow)
 
     async def _act(
-        self, answer: ModelAnswer, progress: _Progress, offer: Offer
-    ) -> tuple[TurnOutcome | None, _Progress]:
+        self, answer: ModelAnswer, progress: Progress, offer: Offer, listener: Listener | None
+    ) -> tuple[TurnOutcome | None, Progress]:
         """Make the answer's calls; an outcome when the turn is over."""
         if not answer.calls:
             end: TurnEnd = "stop" if answer.finish_reason == "tool_calls" else answer.finish_reason
@@ -268,10 +180,12 @@ class Turn:
         # The transcript must hold valid JSON: Ollama answers 400 to a history without.
         said = AssistantMessage(answer.text, tuple(_with_sound_arguments(call) for call in ours))
         progress = replace(progress, messages=(*progress.messages, said))
-        all_made: list[_Made] = []
+        all_made: list[Made] = []
         for place, call in enumerate(ours):
             made = await self._make(call, place, offer, progress.budget)
             all_made.append(made)
+            if listener is not None:
+                listener.called(made.record)
             progress = progress.after_call(made, self.limits.max_tool_output_characters)
         progress = progress.after_calls(all_made)
         if theirs:
@@ -279,7 +193,7 @@ class Turn:
             return progress.ended("tool_calls", text, theirs), progress
         return self._stopped(progress), progress
 
-    def _stopped(self, progress: _Progress) -> TurnOutcome | None:
+    def _stopped(self, progress: Progress) -> TurnOutcome | None:
         """Return the outcome of a turn that goes in circles; None when it may go on."""
         worst = max(progress.failures.items(), key=lambda item: item[1], default=None)
         if worst is not None and worst[1] >= self.limits.max_same_failures:
@@ -296,7 +210,7 @@ class Turn:
             )
         return None
 
-    async def _make(self, call: ToolCall, place: int, offer: Offer, budget: Budget) -> _Made:
+    async def _make(self, call: ToolCall, place: int, offer: Offer, budget: Budget) -> Made:
         """Make one call; every way in which it can go wrong becomes text for the model."""
         tool = offer.own.get(call.name)
         if place >= _MAX_CALLS_A_STEP:
@@ -315,7 +229,7 @@ class Turn:
 
     async def _call(
         self, call: ToolCall, tool: Tool, arguments: dict[str, Any], deadline: Deadline
-    ) -> _Made:
+    ) -> Made:
         begun = time.monotonic()
         slow = ToolTimeout(f"{tool.name} did not answer in time.", hop=f"tool:{tool.name}")
         fate: CallFate = "failed"
@@ -332,7 +246,7 @@ class Turn:
             output = f"Error: {error.detail}"
         duration_ms = (time.monotonic() - begun) * 1000
         is_error = fate != "done"
-        return _Made(call, CallRecord(tool.name, arguments, output, is_error, duration_ms), fate)
+        return Made(call, CallRecord(tool.name, arguments, output, is_error, duration_ms), fate)
 
 
 async def _bounded(work: Awaitable[T], deadline: Deadline, slow: StackError) -> T:
@@ -352,7 +266,7 @@ def _recovered(answer: ModelAnswer, offer: Offer) -> ModelAnswer:
     return replace(answer, text="", calls=calls) if calls else answer
 
 
-def _with_usable_ids(answer: ModelAnswer, progress: _Progress) -> ModelAnswer:
+def _with_usable_ids(answer: ModelAnswer, progress: Progress) -> ModelAnswer:
     """Give each call an id of its own; some servers send none, or the same in each answer."""
     said = (message for message in progress.messages if isinstance(message, AssistantMessage))
     seen = {call.id for message in said for call in message.calls} | {""}
@@ -375,7 +289,7 @@ def _refuse_half_calls(answer: ModelAnswer, answer_tokens: int) -> None:
             raise cut_call(answer_tokens) from None
 
 
-def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None = None) -> _Made:
+def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None = None) -> Made:
     known: dict[str, Any] | str = call.arguments_text if arguments is None else arguments
     if isinstance(known, str):
         try:
@@ -383,7 +297,7 @@ def _refused(call: ToolCall, reason: str, arguments: dict[str, Any] | str | None
         except ValueError:
             value = known
         known = value if isinstance(value, dict) else known
-    return _Made(call, CallRecord(call.name, known, f"Error: {reason}.", True, 0.0), "refused")
+    return Made(call, CallRecord(call.name, known, f"Error: {reason}.", True, 0.0), "refused")
 
 
 def _with_sound_arguments(call: ToolCall) -> ToolCall:

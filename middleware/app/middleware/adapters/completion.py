@@ -116,8 +116,8 @@ class Assembly:
                     assembly.calls.append(_CallPieces(call.id or "", function.name, [written]))
         return assembly
 
-    def add(self, chunk: ChatCompletionChunk) -> None:
-        """Take one more chunk.
+    def add(self, chunk: ChatCompletionChunk) -> str:
+        """Take one more chunk, and return its text.
 
         Raises
         ------
@@ -126,16 +126,19 @@ class Assembly:
         """
         self.is_untouched = False
         self._count(chunk.usage)
+        text = ""
         for choice in (chunk.choices or [])[:1]:
             delta = choice.delta
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
             if delta is None:
                 continue
-            self._take(delta.content or "", self.text)
+            text = delta.content or ""
+            self._take(text, self.text)
             self.has_reasoning = self.has_reasoning or _reasons(delta.model_extra)
             for piece in delta.tool_calls or ():
                 self._add_call(piece)
+        return text
 
     def answer(self, blame: Blame) -> ModelAnswer:
         """Return the whole answer.

@@ -26,6 +26,7 @@ from middleware.adapters.model_server import ModelServer
 from middleware.conversation import ModelAnswer, ModelRequest
 from middleware.endpoint import Endpoint
 from middleware.errors import LlmBusy, LlmCutOff, LlmFailed, LlmUnreachable
+from middleware.ports import Listener
 from middleware.telemetry import MODEL_FIRST_CHUNK_SECONDS, MODEL_SECONDS, MODEL_TOKENS
 
 log = get_logger()
@@ -85,13 +86,20 @@ class OpenAiChatModel:
         """The model's name."""
         return self._endpoint.model
 
-    async def answer(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None = None
+    ) -> ModelAnswer:
         """Return one whole answer; see the port."""
         tried = 0
         while True:
+            if listener is not None:
+                listener.begin(may_call=bool(request.tools))
             try:
-                return await self._measured(request, deadline)
+                return await self._measured(request, deadline, listener)
             except StackError as error:
+                # What somebody has read can't be said anew in other words.
+                if listener is not None and listener.has_heard:
+                    raise
                 pause = _pause(error, tried)
                 # A pause that eats the time for the answer is no help.
                 if pause is None or pause >= deadline.remaining() / 2:
@@ -108,11 +116,13 @@ class OpenAiChatModel:
         """Return when the endpoint has the model; raise the reason otherwise."""
         await self._server.check()
 
-    async def _measured(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def _measured(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None
+    ) -> ModelAnswer:
         begun = time.monotonic()
         error_type = ""
         try:
-            answer = await self._traced(request, deadline)
+            answer = await self._traced(request, deadline, listener)
             self._refuse_cut_prompt(answer, request)
         except StackError as error:
             error_type = error.type
@@ -126,10 +136,12 @@ class OpenAiChatModel:
         MODEL_TOKENS.labels("output", self.name).observe(answer.usage.completion_tokens)
         return answer
 
-    async def _traced(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def _traced(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None
+    ) -> ModelAnswer:
         attributes = {"gen_ai.operation.name": _CHAT, "gen_ai.request.model": self.name}
         with span(f"{_CHAT} {self.name}", "client", attributes) as asking:
-            answer = await self._asked(request, deadline)
+            answer = await self._asked(request, deadline, listener)
             asking.note(
                 {
                     "gen_ai.response.finish_reason": answer.finish_reason,
@@ -139,10 +151,12 @@ class OpenAiChatModel:
             )
             return answer
 
-    async def _asked(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def _asked(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None
+    ) -> ModelAnswer:
         try:
             async with asyncio.timeout(deadline.remaining()):
-                return await self._streamed(request, deadline)
+                return await self._streamed(request, deadline, listener)
         except (TimeoutError, openai.APITimeoutError) as error:
             # Time was left: it was the connection that timed out, not the answer.
             if deadline.remaining() > 1.0 and isinstance(error, openai.APITimeoutError):
@@ -151,14 +165,16 @@ class OpenAiChatModel:
         except openai.BadRequestError as error:
             if self._bound_name == "max_tokens" and "max_completion_tokens" in str(error.message):
                 self._bound_name = "max_completion_tokens"
-                return await self._asked(request, deadline)
+                return await self._asked(request, deadline, listener)
             raise typed(error, self._blame) from None
         except openai.OpenAIError as error:
             raise typed(error, self._blame) from None
         except (ValueError, httpx.HTTPError, httpx.StreamError) as error:
             raise self._blame.broken_stream(error) from None
 
-    async def _streamed(self, request: ModelRequest, deadline: Deadline) -> ModelAnswer:
+    async def _streamed(
+        self, request: ModelRequest, deadline: Deadline, listener: Listener | None
+    ) -> ModelAnswer:
         begun = time.monotonic()
         stream: openai.AsyncStream[
             ChatCompletionChunk
@@ -181,7 +197,9 @@ class OpenAiChatModel:
                         MODEL_FIRST_CHUNK_SECONDS.labels(_CHAT, self.name).observe(
                             time.monotonic() - begun
                         )
-                    assembly.add(chunk)
+                    text = assembly.add(chunk)
+                    if text and listener is not None:
+                        listener.add(text)
             except openai.APITimeoutError:
                 raise
             except (openai.APIConnectionError, httpx.TransportError) as error:

@@ -24,6 +24,7 @@ from middleware.model_pull import ModelPull
 ReadPull = Callable[[], ModelPull | None]
 
 _MAX_QUOTE = 300
+_SHORTEST_KEY = 8
 _HOP = "model"
 
 
@@ -88,7 +89,7 @@ class Blame:
         return LlmModelNotFound(
             f"The model {self._model} is not there: its pull has failed {pull.failures} times, and "
             f"is tried again in {max(1, round(pull.next_try_seconds))} s. "
-            f"The last time {self._quote(pull.reason)}.",
+            f"The last time {pull.reason[:_MAX_QUOTE].rstrip('.')}.",
             retry_after_seconds=pull.retry_after_seconds,
             hop=_HOP,
         )
@@ -169,8 +170,10 @@ class Blame:
 
     def _quote(self, said: str) -> str:
         text = " ".join(said.split()).rstrip(".")
-        if self._endpoint.api_key:
-            text = text.replace(self._endpoint.api_key, "…")
+        key = self._endpoint.api_key or ""
+        # A shorter one, such as `ollama`, is no secret but a word of what was said.
+        if len(key) >= _SHORTEST_KEY:
+            text = text.replace(key, "…")
         return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + " …"
 
 

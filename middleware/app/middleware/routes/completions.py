@@ -1,10 +1,9 @@
 """The OpenAI-compatible door: `POST /v1/chat/completions` and `GET /v1/models`."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, assert_never
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -12,18 +11,17 @@ from servicekit.context import current_context
 from servicekit.errors import ArgumentsInvalid, StackError
 from servicekit.hangup import until_hangup
 from servicekit.raw_body import raw_body
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
 
 from middleware.completion_request import CompletionRequest, wanted
-from middleware.turn import TurnOutcome
+from middleware.conversation import CallRecord
+from middleware.routes.turn_stream import KEEP_ALIVE, RunningTurn, TurnStream
+from middleware.speech import Piece, Speech
+from middleware.turn_progress import TurnOutcome
 from middleware.wiring import Wiring
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
-# A turn that fails at once gets the status of its error; a stream has only 200 to give.
-_BEFORE_STREAM_SECONDS = 1.0
-_KEEP_ALIVE_SECONDS = 10.0
 _FINISH = {"length": "length", "content_filter": "content_filter", "tool_calls": "tool_calls"}
 
 
@@ -56,51 +54,23 @@ async def _respond(request: Request) -> Response:
     wiring: Wiring = request.state.wiring
     chat = wiring.chat
     turn = wanted(body, system_prompt=chat.system_prompt)
-    answering = chat.answer(
-        turn.messages,
-        current_context().deadline,
-        has_tools=turn.has_tools,
-        client_tools=turn.client_tools,
-    )
+
+    def answering(speech: Speech | None = None) -> Coroutine[Any, Any, TurnOutcome]:
+        return chat.answer(
+            turn.messages,
+            current_context().deadline,
+            has_tools=turn.has_tools,
+            client_tools=turn.client_tools,
+            speech=speech,
+        )
+
     head = _Head(chat.model)
     if not body.stream:
-        return JSONResponse(head.completion(await until_hangup(request, answering)))
+        return JSONResponse(head.completion(await until_hangup(request, answering())))
     has_usage = body.stream_options is not None and body.stream_options.include_usage
-    task = asyncio.ensure_future(answering)
-    try:
-        await until_hangup(request, _settled(task))
-    except BaseException:
-        await _end(task)
-        raise
-    return _TurnStream(task, _events(task, head, has_usage=has_usage))
-
-
-async def _settled(task: "asyncio.Future[TurnOutcome]") -> None:
-    """Wait a moment for the turn; raise its error when it has one already."""
-    await asyncio.wait((task,), timeout=_BEFORE_STREAM_SECONDS)
-    if task.done():
-        task.result()
-
-
-async def _end(task: "asyncio.Future[TurnOutcome]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-class _TurnStream(StreamingResponse):
-    """A stream that owns its turn: the turn ends when the stream does."""
-
-    def __init__(self, task: "asyncio.Future[TurnOutcome]", events: AsyncIterator[str]) -> None:
-        super().__init__(
-            events, media_type="text/event-stream", headers={"cache-control": "no-cache"}
-        )
-        self._task = task
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await _end(self._task)
+    running = RunningTurn(answering)
+    await running.begin(request)
+    return TurnStream(running, _events(running, head, has_usage=has_usage))
 
 
 class _Head:
@@ -138,16 +108,21 @@ class _Head:
         return _event(self._fields | kind | {"usage": _usage(outcome)})
 
 
-async def _events(
-    task: "asyncio.Future[TurnOutcome]", head: _Head, *, has_usage: bool
-) -> AsyncIterator[str]:
+async def _events(turn: RunningTurn, head: _Head, *, has_usage: bool) -> AsyncIterator[str]:
     yield head.chunk({"role": "assistant", "content": ""})
-    while not task.done():
-        await asyncio.wait((task,), timeout=_KEEP_ALIVE_SECONDS)
-        if not task.done():
-            yield ": still working\n\n"
+    async for heard in turn.heard():
+        match heard:
+            case Piece(text):
+                yield head.chunk({"content": text})
+            case CallRecord():
+                # Our own tools are no business of this API's clients, but the line stays open.
+                yield KEEP_ALIVE
+            case None:
+                yield KEEP_ALIVE
+            case never:
+                assert_never(never)
     try:
-        outcome = task.result()
+        outcome = turn.outcome()
     except StackError as error:
         # The status is gone: the error goes into the stream, and no [DONE] after it.
         yield _event(_error_body(error))
@@ -160,8 +135,7 @@ async def _events(
 
 
 def _outcome_events(outcome: TurnOutcome, head: _Head) -> Iterator[str]:
-    if outcome.text:
-        yield head.chunk({"content": outcome.text})
+    """Yield what comes behind the text, which was heard."""
     for index, call in enumerate(_calls(outcome)):
         yield head.chunk({"tool_calls": [{"index": index, **call}]})
     yield head.chunk({}, _end_of(outcome))
