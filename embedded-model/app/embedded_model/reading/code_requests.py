@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from embedded_model.intents import AskBack, Install, Intent, OutOfScope, Refuse, RunCode
 from embedded_model.reading.code_text import Code
@@ -87,6 +88,26 @@ def wants_other(text: str) -> bool:
     return bool(_OTHER.search(text)) and not is_met_by_run
 
 
+_LANGUAGES = {
+    "javascript": "javascript", "js": "javascript", "node": "javascript", "nodejs": "javascript",
+    "typescript": "typescript", "ts": "typescript", "java": "java", "bash": "bash", "shell": "bash",
+    "powershell": "powershell", "ruby": "ruby", "php": "php", "perl": "perl", "rust": "rust",
+    "golang": "go", "sql": "sql", "mysql": "sql", "html": "html", "css": "css", "kotlin": "kotlin",
+    "swift": "swift", "scala": "scala", "haskell": "haskell", "lua": "lua", "c++": "c++",
+    "cpp": "c++", "c#": "c#", "csharp": "c#", "matlab": "matlab", "julia": "julia",
+}  # fmt: skip
+_IN_LANGUAGE = re.compile(
+    r"\b(?P<name>" + "|".join(re.escape(name) for name in _LANGUAGES) + r")"
+    r"(?=$|\W| (?:code|script|snippet|program|command|function|file|statement|query)\b)"
+)
+
+
+def language_named(prose: str) -> str | None:
+    """Return the language other than Python that the words around code name."""
+    match = _IN_LANGUAGE.search(prose)
+    return _LANGUAGES[match["name"]] if match and "python" not in prose else None
+
+
 def read_code_clause(
     words: Sequence[Word], codes: Sequence[Code], *, is_lead: bool = False
 ) -> tuple[Intent, ...]:
@@ -96,6 +117,8 @@ def read_code_clause(
     named = [codes[index] for index in marks_in(words)]
     if wants_other(prose):
         return (OutOfScope(),)
+    if (language := language_named(prose)) is not None:
+        named = [replace(code, language=code.language or language) for code in named]
     if _DOES.match(prose) and not _STRONG_RUN.search(prose):
         return _shall_i(named)
     if not prose or is_lead or _RUN.search(prose) or _is_evaluation(prose):
@@ -149,12 +172,12 @@ def run_all(codes: Sequence[Code]) -> tuple[Intent, ...]:
     """Return what running some pieces of code means: a shell's `pip install` installs."""
     found: list[Intent] = []
     for code in codes:
-        if code.is_python:
+        if code.is_python and not code.is_command:
             found.append(RunCode(code.text))
-        elif code.is_shell and (installs := _pip_installs(code.text)):
+        elif (code.is_shell or code.is_command) and (installs := _pip_installs(code.text)):
             found.extend(installs)
         else:
-            name = code.language
+            name = code.language or "shell commands"
             found.append(Refuse(f"I can only run Python code, not {name}."))
     return tuple(found)
 

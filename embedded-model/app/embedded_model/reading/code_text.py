@@ -18,6 +18,14 @@ from embedded_model.wording import straighten, straighten_quotes
 PYTHON_NAMES = frozenset({"", "python", "py", "python3", "py3", "ipython", "pycon", "text", "code"})
 SHELL_NAMES = frozenset({"bash", "sh", "shell", "console", "zsh", "cmd", "terminal", "powershell"})
 
+# Nobody names a variable so and uses it with a blank behind: `ls -la`, `rm -rf /`, `cat x.txt`.
+_COMMAND = re.compile(
+    r"\s*(?:\$ )?(?:sudo |(?:ls|rm|cat|cd|cp|mv|mkdir|rmdir|touch|chmod|chown|curl|wget|grep"
+    r"|sed|awk|apt|apt-get|yum|brew|npm|npx|yarn|git|docker|kubectl|ssh|scp|ping|ps|kill|top|df|du"
+    r"|whoami|pwd|uname|ifconfig|tar|unzip|make|gcc|systemctl|service|echo|pip3?|conda|uv|python3?|bash"
+    r"|sh)"
+    r"(?:\s+[^\s=(.\[]|\s+\.|\s*$))"
+)
 _FENCE = re.compile(
     r"(?P<fence>```|~~~)[ \t]*(?P<language>[\w+#-]*)[ \t]*\n(?P<code>.*?)(?:\n[ \t]*)?(?P=fence)"
     r"|(?P<flat>```)(?P<flat_code>[^\n]+?)```",
@@ -74,6 +82,12 @@ class Code:
     def is_python(self) -> bool:
         """Say whether nothing declares another language."""
         return self.language in PYTHON_NAMES
+
+    @property
+    def is_command(self) -> bool:
+        """Say whether it is undeclared, no Python, and begins as a shell's commands do."""
+        is_open = self.language in {"", "text", "code"}
+        return is_open and _COMMAND.match(self.text) is not None and not is_code(self.text)
 
     @property
     def is_shell(self) -> bool:

@@ -204,7 +204,7 @@ _OPERATOR_LED = re.compile(
     r"|modulo|\+|-|\*|/|\^|\*\*|raised|over)\b|^[-+*/^%]"
 )
 _ON_THAT = re.compile(
-    r"\b(?:that|it|this|the result|the answer|the total|that number|the "
+    r"\b(?:that|itself|it|this|the result|the answer|the total|that number|the "
     r"last result|the previous result|result|ans)\b"
 )
 _BARE_VERB = re.compile(
@@ -344,6 +344,21 @@ _PLACE_FILLERS = frozenset(
         ",",
         "&",
         "if",
+        "convert",
+        "change",
+        "turn",
+        "translate",
+        "that",
+        "into",
+        "zone",
+        "timezone",
+        "local",
+        "express",
+        "give",
+        "be",
+        "would",
+        "when",
+        "say",
     ]
 )
 

@@ -354,7 +354,20 @@ def _is_about_packages(words: Sequence[Word]) -> bool:
     return any(word.text in _NOUNS or is_known(word.raw.strip("\"'")) for word in words)
 
 
+_COUNTED = re.compile(
+    r"(?:how many|what number of|number of|count(?: of)?)(?: the)?(?: python| pip)? "
+    r"(?:packages|libraries|modules|dependencies)(?: (?:are|is|do|does|have|has|been|you|we|i|there"
+    r"|it|python|here|now|currently|already|installed|available|in total|the sandbox"
+    r"|in the sandbox))*"
+)
+_IMPORTABLE = re.compile(
+    r"what(?: all)? (?:can|could|may) (?:i|we|you|one) (?:import|use in code|import here)(?: here)?"
+)
+
+
 def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
+    if _COUNTED.fullmatch(text) or _IMPORTABLE.fullmatch(text):
+        return (ListPackages(),)
     if re.fullmatch(
         r"pip3? (?:list|freeze|show)|conda list|(?:my |installed |your |the "
         r"|all |python )*(?:packages|libraries|modules)",
@@ -543,7 +556,7 @@ def _items(text: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
     text = text.replace('"', " ").replace("'", " ")
     text = re.sub(r"\s*(===?|>=|<=|~=)\s*", r"\1", text)
     for spoken, name in lexicon.pairs("package_aliases"):
-        text = re.sub(rf"\b{re.escape(spoken)}\b(?![-\w])", name, text, flags=re.IGNORECASE)
+        text = re.sub(rf"(?<![-\w]){re.escape(spoken)}(?![-\w])", name, text, flags=re.IGNORECASE)
     parts = [
         part.strip() for part in re.split(r",|;|\band\b|&|\bplus\b|\balso\b|\bas well as\b", text)
     ]

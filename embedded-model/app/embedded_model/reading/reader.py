@@ -62,6 +62,10 @@ UNREADABLE = (
     "That is too long or nested too deeply for me to read. Ask it in shorter parts, or put it "
     "as Python code between ``` fences, and I run it."
 )
+HALF_READ = (
+    "I understood only a part of that sum, so I leave it. Write it as one formula, for instance "
+    "(2 + 3) * 4."
+)
 # What a cut costs: the cheapest one is the reading.
 _READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
 _ASKING, _SWALLOWED = 1.5, 1.5
@@ -420,7 +424,34 @@ def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, .
                 found.pop()
             found.extend(clause.intents)
     found = _with_whereabouts(_with_codes(found, clauses, message), clauses)
-    return _tidied(found)
+    return _tidied(_without_halves(found, clauses))
+
+
+_HALF_A_SUM = re.compile(
+    r"\d|\b(?:add|plus|minus|times|subtract|multiply|divide|divided|multiplied|sum|squared|half)\b"
+)
+
+
+def _without_halves(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:
+    """Leave out a sum of which half was not understood: "add 2 and 3 less than 10".
+
+    Notes
+    -----
+    The other half would be an answer to something that nobody asked.
+    """
+    dropped: list[Intent] = []
+    for index, clause in enumerate(clauses):
+        near = [other for other in clauses[max(0, index - 1) : index + 2] if other is not clause]
+        for other in near:
+            later = other if clauses.index(other) > index else clause
+            text = text_of(clause.words)
+            if clause.is_read or later.opens_sentence or not _HALF_A_SUM.search(text):
+                continue
+            dropped.extend(item for item in other.intents if isinstance(item, Calculate))
+    if not dropped:
+        return found
+    kept = [item for item in found if item not in dropped and item != OutOfScope()]
+    return [*kept, Refuse(HALF_READ)]
 
 
 def _goes_on(found: Sequence[Intent], clause: _Clause) -> bool:

@@ -3,7 +3,14 @@
 import re
 from dataclasses import dataclass, replace
 
-from embedded_model.formula import Number
+from embedded_model.formula import (
+    Formula,
+    Number,
+    may_be_long,
+    may_end_whole,
+    modules_of,
+    python_text,
+)
 from embedded_model.intents import Calculate
 from embedded_model.reading.arithmetic import parse_formula
 from embedded_model.reading.numerals import ordinal
@@ -113,7 +120,10 @@ def _kind(groups: dict[str, str | None]) -> _Kind:
 
 def read_sequence(text: str) -> Calculate | None:
     """Read a question about a row of numbers that takes the whole text."""
-    text = _of_numbers(" ".join(text.split()).strip(" .?!,:"))
+    text = " ".join(text.split()).strip(" .?,:")
+    if digits := _digits(text):
+        return digits
+    text = _of_numbers(text.strip(" .?!,:"))
     return _span(text) or _series(text) or _nth(text) or _factors(text) or _ordered(text)
 
 
@@ -131,6 +141,44 @@ def _of_numbers(text: str) -> str:
         return text
     short = f"{match['first'] or ''}{match['parity'] or ''}{match['power']}"
     return text[: match.start()] + short + text[match.end() :]
+
+
+_DIGITS = re.compile(
+    r"(?:the )?(?P<what>sum|number|product|count) (?:of )?(?:the |all |all the )?digits (?:of|in) "
+    r"(?:the number )?(?P<a>.+)"
+    r"|how many digits (?:are |are there |does |has |is )?(?:in |there in )?(?:the number )?"
+    r"(?P<b>.+?)"
+    r"(?: have| has)?"
+    r"|(?:add|sum)(?: up)? (?:the |all |all the )?digits (?:of|in) (?:the number )?(?P<c>.+)"
+    r"|(?P<reverse>reverse) (?:the )?(?:digits (?:of|in) |number )(?P<d>.+)"
+)
+
+
+_UNENDING = re.compile(r"math\.(?!factorial|comb|gcd|lcm|isqrt)")
+
+
+def _is_whole(number: Formula) -> bool:
+    """Say whether a formula has digits to count: no constant, no quotient, no root."""
+    return not may_end_whole(number) and not _UNENDING.search(python_text(number))
+
+
+def _digits(text: str) -> Calculate | None:
+    """Read "the sum of the digits of 12345", "how many digits does 2^100 have"."""
+    match = _DIGITS.fullmatch(text)
+    number = parse_formula(match["a"] or match["b"] or match["c"] or match["d"]) if match else None
+    if match is None or number is None or may_be_long(number) or not _is_whole(number):
+        return None
+    python = python_text(number)
+    head = "import math\n" if modules_of(number) else ""
+    digits = f"{head}digits = [int(digit) for digit in str({python}) if digit.isdecimal()]\n"
+    of = f"of the digits of {python}"
+    if match["b"] or match["what"] in {"number", "count"}:
+        return Calculate(f"{digits}print(len(digits))", f"The number {of}")
+    if match["reverse"]:
+        return Calculate(f"{head}print(str({python})[::-1])", f"{python} reversed")
+    if match["what"] == "product":
+        return Calculate(f"import math\n{digits}print(math.prod(digits))", f"The product {of}")
+    return Calculate(f"{digits}print(sum(digits))", f"The sum {of}")
 
 
 def _span(text: str) -> Calculate | None:
