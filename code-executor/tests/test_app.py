@@ -82,6 +82,21 @@ async def test_code_reaches_the_sandbox_and_its_output_the_model(
     assert sandbox.asked[0].code == "print(17*23)"  # type: ignore[attr-defined]  # any request
 
 
+async def test_plot_is_image_content_and_no_text_for_the_model(
+    client: httpx.AsyncClient, sandbox: ScriptedSandbox
+) -> None:
+    outputs = [{"kind": "figure", "data": {"image/png": "iVBORw0KGgo="}}]
+    sandbox.result = ExecuteResult.model_validate({"status": "ok", "outputs": outputs})
+    result = await call_mcp(client, "execute_code", {"code": "plot()"})
+    text, image = result["content"]
+    assert text["text"] == "[1 picture attached]"
+    assert (image["type"], image["mimeType"]) == ("image", "image/png")
+    assert image["data"] == "iVBORw0KGgo="
+    assert "images" not in result["structuredContent"]
+    rest = (await client.post("/tools/execute_code", json={"code": "plot()"})).json()
+    assert rest["images"] == [{"media_type": "image/png", "data": "iVBORw0KGgo="}]
+
+
 async def test_failing_code_is_a_tool_error_that_the_model_may_correct(
     client: httpx.AsyncClient, sandbox: ScriptedSandbox
 ) -> None:

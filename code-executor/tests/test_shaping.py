@@ -3,6 +3,7 @@ from code_executor.shaping import (
     Caps,
     end_of,
     head_and_tail,
+    pictures_of,
     shape_execution,
     shape_installed,
     shape_packages,
@@ -139,3 +140,16 @@ def test_packages_are_listed_in_order_and_bounded() -> None:
     many = tuple(InstalledPackage(name=f"p{n}", version="1") for n in range(500))
     assert shape_packages(PackageList(packages=many)).endswith("[… 100 more …]")
     assert "No packages" in shape_packages(PackageList(packages=()))
+
+
+def test_pictures_are_named_for_the_model_and_handed_on() -> None:
+    outputs = [
+        {"kind": "figure", "data": {"image/png": "AAAA"}},
+        {"kind": "result", "data": {"text/html": "<b>", "image/jpeg": "BBBB", "image/png": "C"}},
+        {"kind": "display", "data": {"text/html": "<b>"}},
+        {"kind": "display", "data": {"image/svg+xml": "<svg/>"}},
+    ]
+    result = ExecuteResult.model_validate({"status": "ok", "outputs": outputs})
+    assert pictures_of(result) == (("image/png", "AAAA"), ("image/jpeg", "BBBB"))
+    assert shaped(outputs=outputs) == "[2 pictures attached]"
+    assert shaped(outputs=outputs[:1], stdout="x\n") == "x\n[1 picture attached]"

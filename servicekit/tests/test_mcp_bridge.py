@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ImageContent, TextContent
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
@@ -59,6 +59,22 @@ async def get_item(item_id: str) -> dict[str, str]:
 )
 async def run(cell: Cell) -> Outcome:
     return Outcome(text=f"ran {cell.code}", is_error="raise" in cell.code)
+
+
+class Image(BaseModel):
+    media_type: str
+    data: str
+
+
+class Drawing(BaseModel):
+    text: str
+    images: tuple[Image, ...] = ()
+
+
+@router.post("/draw", operation_id="draw")
+async def draw(count: int = 2) -> Drawing:
+    images = [Image(media_type="image/png", data=f"aGk{n}") for n in range(count)]
+    return Drawing(text="drawn", images=tuple(images))
 
 
 @router.post("/busy", operation_id="busy")
@@ -191,6 +207,22 @@ async def test_text_field_is_the_content_and_the_object_is_structured(url: str, 
     assert text_of(result) == "noon in Asia/Tokyo"
     assert result.structured_content == {"text": "noon in Asia/Tokyo", "zone": "Asia/Tokyo"}
     assert text_of(without) == text_of(null) == "noon in UTC"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_images_are_content_of_their_own_and_not_in_the_structured_object(
+    url: str, era: Any
+) -> None:
+    async with Client(url, mode=era) as client:
+        result = await client.call_tool("draw", {})
+        assert isinstance(result, CallToolResult)
+        text, *images = result.content
+        assert text == TextContent(text="drawn")
+        assert images == [ImageContent(data=f"aGk{n}", mime_type="image/png") for n in range(2)]
+        assert result.structured_content == {"text": "drawn"}
+        none = await client.call_tool("draw", {"count": 0})
+    assert isinstance(none, CallToolResult)
+    assert none.structured_content == {"text": "drawn", "images": []}
 
 
 @pytest.mark.parametrize("era", ERAS)

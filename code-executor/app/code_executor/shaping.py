@@ -12,6 +12,8 @@ from servicekit.wire.execution import (
 # What was asked for stands at the end of most outputs as often as at the start of them.
 _HEAD_SHARE = 2 / 3
 _MAX_LISTED_PACKAGES = 400
+# What MCP clients show as images; SVG is a document, and may hold scripts.
+_PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,25 @@ def shape_execution(result: ExecuteResult, *, caps: Caps) -> str:
         parts.append(f"stderr:\n{printed}")
     if result.result is not None:
         parts.append(f"Result: {head_and_tail(result.result, caps.result)}")
+    if count := len(pictures_of(result)):
+        parts.append(f"[{count} picture{'s' if count > 1 else ''} attached]")
     ending = _ending(result, caps)
     if ending:
         parts.append(ending)
     if result.session_ended and result.session_id is not None:
         parts.append("The session has ended: its variables are gone.")
     return "\n".join(parts) or "The code ran and printed nothing."
+
+
+def pictures_of(result: ExecuteResult) -> tuple[tuple[str, str], ...]:
+    """Return media type and base64 of what can be shown as a picture: one for each output."""
+    found = []
+    for output in result.outputs:
+        for media_type, data in output.data.items():
+            if media_type in _PICTURES and isinstance(data, str):
+                found.append((media_type, data))
+                break
+    return tuple(found)
 
 
 def _printed(text: str, dropped_bytes: int, limit: int) -> str:

@@ -6,6 +6,8 @@ Conventions for a tool's endpoint
 - The docstring is the description, the response model the output schema.
 - A response object with a string `text` is shown as that text; the whole object is the
   structured content.
+- Its `images`, a list of objects with `media_type` and `data` (base64), become image content
+  behind the text, and stand nowhere else: base64 is nothing for a model's context.
 - A response object with `is_error: true` is a tool error that the model may correct.
 - A problem document (HTTP status 400 and above) is a tool error: its `detail` is the
   text, the whole document stands in `_meta` under `mcp-stack/problem`.
@@ -385,11 +387,24 @@ def _tool_result(response: httpx.Response) -> types.CallToolResult:
     if not isinstance(data, dict):
         return types.CallToolResult(content=[types.TextContent(text=response.text)])
     text = data.get("text")
+    said = types.TextContent(text=text if isinstance(text, str) else response.text)
+    images = _images(data.get("images"))
+    if images:
+        data = {name: value for name, value in data.items() if name != "images"}
     return types.CallToolResult(
-        content=[types.TextContent(text=text if isinstance(text, str) else response.text)],
+        content=[said, *images],
         structured_content=data,
         is_error=data.get("is_error") is True,
     )
+
+
+def _images(raw: Any) -> list[types.ImageContent]:
+    images = []
+    for each in raw if isinstance(raw, list) else []:
+        match each:
+            case {"media_type": str(media_type), "data": str(data)}:
+                images.append(types.ImageContent(data=data, mime_type=media_type))
+    return images
 
 
 def _failed(response: httpx.Response) -> types.CallToolResult:

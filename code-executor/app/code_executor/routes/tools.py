@@ -21,6 +21,7 @@ from servicekit.wire.execution import (
 from code_executor.shaping import (
     end_of,
     head_and_tail,
+    pictures_of,
     shape_execution,
     shape_installed,
     shape_packages,
@@ -51,6 +52,13 @@ class CodeRequest(WireModel):
     )
 
 
+class Picture(WireReply):
+    """A picture that the code made: a plot, or a value that is an image."""
+
+    media_type: str
+    data: str = Field(description="base64")
+
+
 class CodeOutcome(WireReply):
     """How the code ended; `text` is all of it, shaped for a model."""
 
@@ -64,6 +72,7 @@ class CodeOutcome(WireReply):
     session_id: str | None = None
     duration_ms: float = 0.0
     peak_memory_bytes: int = 0
+    images: tuple[Picture, ...] = Field((), description="over MCP these are image content")
 
 
 class InstallRequest(WireModel):
@@ -108,7 +117,7 @@ _ALL = ListRequest()
 
 @router.post("/execute_code", operation_id="execute_code", openapi_extra=_RUNS)
 async def execute_code(request: Request, wanted: CodeRequest) -> CodeOutcome:
-    """Run Python code in an isolated sandbox and return what it printed.
+    """Run Python code in an isolated sandbox and return what it printed, and its plots.
 
     Use it for every calculation. There is no network, and files are gone after the run.
     """
@@ -160,6 +169,7 @@ async def _execute(request: Request, wanted: CodeRequest) -> CodeOutcome:
         session_id=wanted.session_id,
         duration_ms=ran.duration_ms,
         peak_memory_bytes=ran.peak_memory_bytes,
+        images=tuple(Picture(media_type=kind, data=data) for kind, data in pictures_of(ran)),
     )
 
 
