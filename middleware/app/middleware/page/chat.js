@@ -1,4 +1,4 @@
-// The chat page: keeps the conversation, asks POST /chat, shows the answer and every tool call.
+// The chat page: keeps the conversation, asks POST /chat, shows the answer and every tool call as they come.
 // Nothing from a model or a tool is ever parsed as HTML: all of it goes in as text.
 
 const page = Object.fromEntries(
@@ -127,40 +127,90 @@ function messages() {
     .map((turn) => ({ role: turn.role, content: turn.text }));
 }
 
-async function chat(signal) {
+/** The events of a stream: [name, data] each. */
+async function* events(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const name = /^event: (.*)$/m.exec(block)?.[1];
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (name && data) yield [name, JSON.parse(data)];
+    }
+  }
+}
+
+function failed(problem, status) {
+  return {
+    role: "error",
+    text: problem.detail ?? `The service answered with status ${status}.`,
+    calls: problem.tool_calls,
+    note: problem.request_id ? `Request ${problem.request_id}` : undefined,
+  };
+}
+
+/** Asks, shows what comes in `live`, and returns the turn as it is kept. */
+async function chat(signal, live) {
   const answer = await fetch("/chat", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ messages: messages() }),
+    body: JSON.stringify({ messages: messages(), stream: true }),
     signal,
   });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) {
-    return {
-      role: "error",
-      text: body.detail ?? `The service answered with status ${answer.status}.`,
-      calls: body.tool_calls,
-      note: body.request_id ? `Request ${body.request_id}` : undefined,
-    };
+  if (!answer.ok) return failed(await answer.json().catch(() => ({})), answer.status);
+  for await (const [name, data] of events(answer.body)) {
+    if (name === "text") live.say(data.text);
+    else if (name === "tool_call") live.call(data);
+    else if (name === "problem") return failed(data, answer.status);
+    else if (name === "answer") return { role: "assistant", text: data.response ?? "", calls: data.tool_calls };
   }
-  return { role: "assistant", text: body.response ?? "", calls: body.tool_calls };
+  return { role: "error", text: "The connection broke before the answer was whole." };
+}
+
+/** The turn that is being made: its calls, its text so far, and that it goes on. */
+function liveTurn() {
+  const item = element("li", "turn assistant");
+  const waiting = element("div", "waiting", "Working");
+  let said = prose("");
+  let text = "";
+  item.append(said, waiting);
+  const moved = (change) => {
+    // Whoever has scrolled up to read is left there.
+    const isAtEnd = window.innerHeight + window.scrollY >= document.body.scrollHeight - 40;
+    change();
+    if (isAtEnd) scrollDown();
+  };
+  return {
+    item,
+    say: (piece) => moved(() => {
+      text += piece;
+      const now = prose(text);
+      said.replaceWith(now);
+      said = now;
+    }),
+    call: (call) => moved(() => said.before(drawnCall(call))),
+  };
 }
 
 async function ask() {
   running = new AbortController();
-  const waiting = element("li", "turn waiting", "Working");
-  page.transcript.append(waiting);
+  const live = liveTurn();
+  page.transcript.append(live.item);
   busy(true);
   scrollDown();
   let turn;
   try {
-    turn = await chat(running.signal);
+    turn = await chat(running.signal, live);
   } catch (error) {
     turn = error.name === "AbortError"
       ? { role: "error", text: "Stopped." }
       : { role: "error", text: "The chat service does not answer. Is the stack running?" };
   }
-  waiting.remove();
+  live.item.remove();
   running = null;
   turns.push(turn);
   remember();
