@@ -152,11 +152,11 @@ async def test_foreign_schemas_reach_the_model_in_words(ollama):
         "$defs": {"place": {"type": "string", "maxLength": 40, "description": "a town"}},
     }
     offer = Offer.of([Tool("foreign", "From another server", schema)])
-    answer = await ask(ollama, "words", ModelRequest(HELLO, offer.tools))
+    answer = await ask(ollama, "shows-tools", ModelRequest(HELLO, offer.tools))
     assert answer.text
     async with httpx.AsyncClient(trust_env=False) as client:
         raw = {"parameters": schema, "name": "foreign", "description": ""}
-        body = {"model": "words", "messages": [{"role": "user", "content": "x"}]}
+        body = {"model": "shows-tools", "messages": [{"role": "user", "content": "x"}]}
         refused = await client.post(
             f"{ollama.url}/chat/completions",
             json=body | {"tools": [{"type": "function", "function": raw}]},

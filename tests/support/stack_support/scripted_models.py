@@ -11,9 +11,10 @@ ASKED: Final = "<|asked|>"
 TOLD: Final = "<|told|>"
 
 # The tag before the JSON tells Ollama's parser what a call looks like.
-_TOOLS_BLOCK: Final = (
-    "{{ if .Tools }}<|tools|>{{ range .Tools }}{{ json . }}\n{{ end }}<|end|>\n{{ end }}"
-)
+# Ollama believes a model to know tools whose template names them. Each letter is a token of these
+# models, so that the definitions of all tools would take a minute to read.
+_TOOLS_BLOCK: Final = "{{ if .Tools }}tools<|end|>\n{{ end }}"
+_SHOWN_TOOLS_BLOCK: Final = "{{ range .Tools }}{{ json . }}\n{{ end }}<|end|>\n"
 _CALLS_BLOCK: Final = (
     "{{ if .ToolCalls }}{{ range .ToolCalls }}<tool_call>\n"
     '{"name": "{{ .Function.Name }}", "arguments": {{ json .Function.Arguments }}}\n'
@@ -36,11 +37,15 @@ def called(name: str, **arguments: object) -> str:
 
 @dataclass(frozen=True)
 class ScriptedModel:
-    """A model: what it says when asked, and what when it was told a tool's result."""
+    """A model: what it says when asked, and what when it was told a tool's result.
+
+    `shows_tools` writes the definitions of the tools into the prompt.
+    """
 
     asked: Script
     told: Script = field(default_factory=lambda: Script("The tool has answered."))
     has_tools: bool = True
+    shows_tools: bool = False
     window: int | None = None
 
 
@@ -61,6 +66,7 @@ MODELS: Final = {
     "broken-call": ScriptedModel(Script('<tool_call>\n{"name": "execute_code", "argum')),
     "endless": ScriptedModel(Script("and so on, ", is_endless=True)),
     "no-tools": ScriptedModel(Script("I can only talk."), has_tools=False),
+    "shows-tools": ScriptedModel(Script("I see them."), shows_tools=True),
     "small-window": ScriptedModel(Script("Fine."), window=1024),
 }
 
@@ -68,6 +74,7 @@ MODELS: Final = {
 def modelfile(model: ScriptedModel, gguf: str) -> str:
     """Return the Modelfile of a model whose weights lie at `gguf`."""
     tools = _TOOLS_BLOCK if model.has_tools else ""
+    tools = _SHOWN_TOOLS_BLOCK if model.shows_tools else tools
     calls = _CALLS_BLOCK if model.has_tools else ""
     template = _TEMPLATE.replace("{TOOLS}", tools).replace("{CALLS}", calls)
     window = f"PARAMETER num_ctx {model.window}\n" if model.window else ""
