@@ -1,7 +1,7 @@
 """Sandbox: places, waiting, how code ends, how fast it is killed, what it uses."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query
+from dashboards.panel import Panel, Query, Threshold
 
 
 def _quantile(share: float, metric: str) -> str:
@@ -128,6 +128,55 @@ BOARD = Board(
             is_stacked=True,
         ),
         Panel(
+            title="Opening a session",
+            description="Time until the runner gave a session. One that it keeps ready takes a "
+            "few milliseconds; one that it has to make first takes longer.",
+            unit="s",
+            queries=(
+                Query(_quantile(0.5, "sandbox_session_open_seconds"), "p50"),
+                Query(_quantile(0.95, "sandbox_session_open_seconds"), "p95"),
+            ),
+            no_value="no session was opened",
+        ),
+        Panel(
+            title="Sessions that were ready",
+            description="Share of sessions that were there within 5 milliseconds: those that the "
+            "runner kept ready. A low share asks for a larger SANDBOX_RUNNER_POOL.",
+            unit="percentunit",
+            queries=(
+                Query(
+                    'sum(rate(sandbox_session_open_seconds_bucket{le="0.005"}[$__rate_interval]))'
+                    " / sum(rate(sandbox_session_open_seconds_count[$__rate_interval]))",
+                    "ready at once",
+                ),
+            ),
+            no_value="no session was opened",
+            maximum=1,
+        ),
+        Panel(
+            title="Protections",
+            description="What this kernel gives against hostile code. Without `landlock` or "
+            "`seccomp` nothing is run; /health says why one is degraded.",
+            unit="short",
+            queries=(Query("min by (protection) (sandbox_protection)", "{{protection}}"),),
+            no_value="the sandbox gives no metrics",
+            kind="state-timeline",
+            width=24,
+            height=9,
+            mappings={
+                "0": ("unavailable", "red"),
+                "1": ("disabled", "purple"),
+                "2": ("degraded", "orange"),
+                "3": ("active", "green"),
+            },
+            thresholds=(
+                Threshold(None, "red"),
+                Threshold(1, "purple"),
+                Threshold(2, "orange"),
+                Threshold(3, "green"),
+            ),
+        ),
+        Panel(
             title="Packages",
             description="Requests for packages, per minute, by outcome. `package-refused` is "
             "a rule that held; `package-index-down` is an index that does not "
@@ -144,10 +193,60 @@ BOARD = Board(
             is_stacked=True,
         ),
         Panel(
+            title="Packages refused, by rule",
+            description="Requests for packages that a rule did not let in, per minute. "
+            "docs/explanation/sandbox.md says what an operator can do.",
+            unit="short",
+            queries=(
+                Query(
+                    "sum by (rule) (rate(sandbox_package_refusals_total[$__rate_interval])) * 60",
+                    "{{rule}}",
+                ),
+            ),
+            no_value="No package was refused.",
+            is_stacked=True,
+        ),
+        Panel(
+            title="Time of an installation",
+            description="From the request to a package that can be imported, p95. `yes`: all its "
+            "files were in the cache; `no`: some had to be fetched.",
+            unit="s",
+            queries=(
+                Query(
+                    "histogram_quantile(0.95, sum by (le, cached) "
+                    "(rate(sandbox_package_install_seconds_bucket[$__rate_interval])))",
+                    "cached: {{cached}}",
+                ),
+            ),
+            no_value="no package was installed",
+        ),
+        Panel(
+            title="Fetched from the index",
+            description="Bytes of packages that were downloaded, per second.",
+            unit="Bps",
+            queries=(
+                Query(
+                    "sum(rate(sandbox_package_downloaded_bytes_total[$__rate_interval]))", "fetched"
+                ),
+            ),
+            no_value="nothing was fetched",
+        ),
+        Panel(
+            title="Awaiting approval",
+            description="Names of packages that wait for an operator's word, where the rules ask "
+            "for one.",
+            unit="short",
+            queries=(Query("sum(sandbox_packages_awaiting_approval)", "waiting"),),
+            no_value="the sandbox gives no metrics",
+            decimals=0,
+        ),
+        Panel(
             title="Disk for packages",
-            description="Space that is free where package sets are kept, and the whole of it.",
+            description="Space where package sets are kept: what they take, what is free, and the "
+            "whole disk.",
             unit="bytes",
             queries=(
+                Query("sum(sandbox_package_store_bytes)", "packages"),
                 Query("min(sandbox_disk_free_bytes)", "free"),
                 Query("max(sandbox_disk_size_bytes)", "whole disk"),
             ),

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+from prometheus_client import REGISTRY
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.serving import service_settings, serving, until
 
@@ -34,6 +35,18 @@ async def test_one_session_does_not_see_another(service: httpx.AsyncClient) -> N
     first, second = await _session(service), await _session(service)
     await _run(service, first, "x = 5")
     assert (await _run(service, second, "x")).json()["error"]["type"] == "NameError"
+
+
+async def test_metrics_tell_of_openings_and_protections(service: httpx.AsyncClient) -> None:
+    def opened() -> float:
+        return REGISTRY.get_sample_value("sandbox_session_open_seconds_count") or 0.0
+
+    before = opened()
+    await _session(service)
+    assert opened() == before + 1
+    await service.get("/health")
+    state = REGISTRY.get_sample_value("sandbox_protection", {"protection": "landlock"})
+    assert state == 3
 
 
 async def test_unknown_session_is_404(service: httpx.AsyncClient) -> None:

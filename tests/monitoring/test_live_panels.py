@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sandbox_support.package_index import package_index
 from stack_support.debian_programs import Programs
 from stack_support.model_standin import MODEL, Says, model_standin
 from stack_support.prometheus import ROOT, RunningPrometheus, running_prometheus
@@ -48,7 +49,10 @@ def after_load(
     programs: Programs, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningPrometheus]:
     folder = tmp_path_factory.mktemp("panels")
-    with model_standin() as model:
+    with model_standin() as model, package_index() as index:
+        names = [f"zebrafact{number}" for number in range(12)]
+        for name in names:
+            index.add(name)
         model.will(Says("ready"))
         (nobody,) = free_ports(1)
         with (
@@ -61,6 +65,8 @@ def after_load(
                 MCP_SERVER_UPSTREAMS=f"away=http://127.0.0.1:{nobody}/mcp",
                 SANDBOX_SLOTS="2",
                 SANDBOX_QUEUE_LIMIT="2",
+                SANDBOX_PACKAGES_DIR=str(folder / "packages"),
+                SANDBOX_PACKAGES_INDEX_URL=index.url,
             ) as stack,
             # Faster than in earnest, so that a short load fills the panels.
             running_prometheus(programs, folder, stack, seconds_between_scrapes=2) as prometheus,
@@ -68,6 +74,7 @@ def after_load(
             rough_load(
                 stack,
                 model,
+                packages=names,
                 seconds=LOAD_SECONDS,
                 is_enough=lambda: {name for name, _ in prometheus.firing()} >= EXPECTED,
             )

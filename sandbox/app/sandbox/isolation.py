@@ -6,8 +6,12 @@ from servicekit.logs import get_logger
 
 from sandbox.cells import CellRunner, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
+from sandbox.metrics import PROTECTION
 
 log = get_logger()
+
+# Falling numbers, so that a chart shows a loss as a fall.
+_STATES = {"active": 3, "degraded": 2, "disabled": 1, "unavailable": 0}
 
 
 class Isolation:
@@ -29,6 +33,8 @@ class Isolation:
         last, self._last = self._last, hello
         if last is None or last.is_safe != hello.is_safe:
             _log_state(hello)
+        for item in hello.protections:
+            PROTECTION.labels(item.name).set(_STATES.get(item.state, 0))
         return hello
 
     async def check_runner(self) -> None:

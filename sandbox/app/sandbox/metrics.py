@@ -20,6 +20,16 @@ KILL_SECONDS = Histogram(
 CELL_PEAK_MEMORY = Histogram(
     "sandbox_cell_peak_memory_bytes", "Most memory that a cell held at once", buckets=_BYTES
 )
+SESSION_OPEN_SECONDS = Histogram(
+    "sandbox_session_open_seconds",
+    "Time from asking the runner for a session to having it",
+    buckets=_SECONDS,
+)
+PROTECTION = Gauge(
+    "sandbox_protection",
+    "How well this kernel gives a protection: 3 active, 2 degraded, 1 disabled, 0 unavailable",
+    ["protection"],
+)
 SESSIONS_LIVE = Gauge("sandbox_sessions_live", "Sessions that callers hold open")
 SESSIONS_ENDED = Counter("sandbox_sessions_ended_total", "Sessions by why they ended", ["reason"])
 PACKAGE_INSTALLS = Counter(

@@ -26,7 +26,7 @@ from servicekit.wire.execution import ResourceLimits
 from sandbox.cells import CellRunner, CellSession
 from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
 from sandbox.limits import NO_LIMITS, settle
-from sandbox.metrics import SESSIONS_ENDED, SESSIONS_LIVE
+from sandbox.metrics import SESSION_OPEN_SECONDS, SESSIONS_ENDED, SESSIONS_LIVE
 
 log = get_logger()
 
@@ -340,8 +340,10 @@ class Sessions:
         package_set = self._default_package_set()
         name, path = package_set or (None, None)
         for attempt in count():
+            asked_at = monotonic()
             cell = await self._runner.open(package_path=path, limits=limits, deadline=deadline)
             if cell is not None:
+                SESSION_OPEN_SECONDS.observe(monotonic() - asked_at)
                 session = LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
                 self._held.add(session)
                 return session

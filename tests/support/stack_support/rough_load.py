@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import httpx
@@ -18,11 +18,17 @@ _HEAL_SECONDS = 30.0
 
 
 def rough_load(
-    stack: RunningStack, model: StandInModel, *, seconds: float, is_enough: Callable[[], bool]
+    stack: RunningStack,
+    model: StandInModel,
+    *,
+    packages: Sequence[str],
+    seconds: float,
+    is_enough: Callable[[], bool],
 ) -> int:
     """Keep a load up until `is_enough`, for `seconds` at least and a minute more at most.
 
-    Two programs are killed on the way. Gives the number of rounds.
+    Two programs are killed on the way, and each round installs one more of `packages` and one
+    that was there. Gives the number of rounds.
     """
     begun = time.monotonic()
     model.will(Stalls(60))
@@ -33,6 +39,8 @@ def rough_load(
         if went > seconds and is_enough():
             break
         _round(stack, model)
+        for package in (packages[rounds % len(packages)], packages[0]):
+            _install(stack, package)
         rounds += 1
         if to_kill and rounds > 2:
             kill(stack, to_kill.pop(0))
@@ -94,6 +102,16 @@ def _sandbox_calls(stack: RunningStack) -> None:
     session = stack.http.post(f"{sandbox}/sessions", json={})
     if session.is_success:
         stack.http.delete(f"{sandbox}/sessions/{session.json()['session_id']}")
+
+
+def _install(stack: RunningStack, package: str) -> None:
+    sandbox = stack.url("sandbox")
+    session = stack.http.post(f"{sandbox}/sessions", json={})
+    if session.is_success:
+        session_id = session.json()["session_id"]
+        body = {"package": package, "session_id": session_id}
+        stack.http.post(f"{sandbox}/packages", json=body)
+        stack.http.delete(f"{sandbox}/sessions/{session_id}")
 
 
 def _sleeper(stack: RunningStack) -> None:
