@@ -11,11 +11,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
-DEFAULT_URL = "http://ollama:11434/v1"
+OLLAMA_HOST = "ollama"
+DEFAULT_URL = f"http://{OLLAMA_HOST}:11434/v1"
 DEFAULT_KEY = "ollama"
 PROFILE = "embedded"
 EMBEDDED_HOST = "embedded-model"
+TIMEOUT = "MIDDLEWARE_CHAT_TIMEOUT_SECONDS"
+# A model on the processor reads the tools' definitions for a minute or two before its first word.
+OLLAMA_SECONDS = "300"
 # A resolver that does not answer, on a machine without a network, takes glibc ten seconds and more.
 _LOOKUP_SECONDS = 3.0
 
@@ -34,15 +39,22 @@ def settle(
     """
     settled = dict(environment)
     profiles = {name.strip() for name in settled.pop("COMPOSE_PROFILES", "").split(",")}
-    chosen = any(settled.get(name, "").strip() for name in ("LLM_BASE_URL", "OPENAI_BASE_URL"))
-    if chosen or PROFILE in profiles:
+    given = (settled.get(name, "").strip() for name in ("LLM_BASE_URL", "OPENAI_BASE_URL"))
+    chosen = next((url for url in given if url), "")
+    if chosen:
+        return _with_time(settled) if urlsplit(chosen).hostname == OLLAMA_HOST else settled
+    if PROFILE in profiles:
         return settled
     # `docker-compose --profile embedded up` tells no container which profile was asked for.
     if (is_beside_us or has_address)(EMBEDDED_HOST):
         return settled
     settled["LLM_BASE_URL"] = DEFAULT_URL
     settled["LLM_API_KEY"] = settled.get("LLM_API_KEY", "").strip() or DEFAULT_KEY
-    return settled
+    return _with_time(settled)
+
+
+def _with_time(settled: dict[str, str]) -> dict[str, str]:
+    return settled | {TIMEOUT: settled.get(TIMEOUT, "").strip() or OLLAMA_SECONDS}
 
 
 def has_address(name: str, *, seconds: float = _LOOKUP_SECONDS) -> bool:

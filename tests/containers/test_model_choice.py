@@ -33,7 +33,18 @@ def settle(*, embedded_runs: bool = False, **environment: str) -> dict[str, str]
 def test_without_any_choice_the_ollama_beside_it_is_asked() -> None:
     settled = settle(COMPOSE_PROFILES="", LLM_API_KEY=" ")
 
-    assert settled == {"LLM_BASE_URL": "http://ollama:11434/v1", "LLM_API_KEY": "ollama"}
+    assert settled == {
+        "LLM_BASE_URL": "http://ollama:11434/v1",
+        "LLM_API_KEY": "ollama",
+        "MIDDLEWARE_CHAT_TIMEOUT_SECONDS": "300",
+    }
+
+
+@pytest.mark.parametrize("url", ["", "http://ollama:11434/v1"])
+def test_ollama_gets_more_time_but_not_more_than_was_set(url: str) -> None:
+    assert settle(LLM_BASE_URL=url)["MIDDLEWARE_CHAT_TIMEOUT_SECONDS"] == "300"
+    settled = settle(LLM_BASE_URL=url, MIDDLEWARE_CHAT_TIMEOUT_SECONDS="20")
+    assert settled["MIDDLEWARE_CHAT_TIMEOUT_SECONDS"] == "20"
 
 
 @pytest.mark.parametrize("profiles", ["embedded", "alerting,embedded", "embedded, alerting"])
