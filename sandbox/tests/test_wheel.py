@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -253,7 +254,9 @@ needs_landlock = pytest.mark.skipif(abi_version() == 0, reason="this kernel has 
 def test_wheel_is_unpacked_as_it_describes_itself(tmp_path: Path) -> None:
     report = _unpack(tmp_path, wheel("zebrafact", files={"zebrafact/__init__.py": b"A = 1\n"}))
     assert report == {"files": 4, "modules": ["zebrafact"]}
-    assert _files(tmp_path)[-1] == "zebrafact/__init__.py"
+    modules = [path for path in _files(tmp_path) if path.startswith("zebrafact/")]
+    tag = sys.implementation.cache_tag
+    assert modules == ["zebrafact/__init__.py", f"zebrafact/__pycache__/__init__.{tag}.pyc"]
     assert (tmp_path / "tree/zebrafact/__init__.py").read_bytes() == b"A = 1\n"
     assert (tmp_path / "tree/zebrafact").stat().st_mode & 0o777 == 0o755
 
@@ -300,6 +303,22 @@ def test_file_that_is_not_what_the_record_says_is_refused(tmp_path: Path) -> Non
         tmp_path, wheel("zebrafact", files={"zebrafact.py": b"A = 2\n"}, listed=listed)
     )
     assert report["rule"] == "record"
+
+
+@needs_landlock
+def test_module_that_can_not_be_compiled_is_left_as_it_is(tmp_path: Path) -> None:
+    files = {
+        "broken.py": b"def (",
+        "deep.py": b"(" * 50_000,
+        "long.py": b"A = (" + b"1 + " * 20_000 + b"1)\n",
+        "good.py": b"A = 1\n",
+        "tests/test_it.py": b"A = 1\n",
+    }
+    report = _unpack(tmp_path, wheel("zebrafact", files=files))
+    assert report["files"] == len(files) + 3
+    compiled = {path.split(".")[0] for path in _files(tmp_path) if path.endswith(".pyc")}
+    assert "__pycache__/good" in compiled
+    assert not {"__pycache__/broken", "__pycache__/deep", "tests/__pycache__/test_it"} & compiled
 
 
 @needs_landlock

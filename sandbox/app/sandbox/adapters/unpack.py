@@ -3,8 +3,8 @@
     python -I -m sandbox.adapters.unpack ORDER
 
 ORDER is JSON (see `UnpackOrder`). The program reads one file and writes beneath one folder;
-it has no network, starts nothing, and no code of the wheel runs. It prints one line of JSON:
-what the wheel defines, or why it is refused.
+it has no network, starts nothing, and no code of the wheel runs. It prints one line of JSON,
+what the wheel defines, or why it is refused; then it compiles the modules.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sandbox.adapters.confine import confine
+from sandbox.adapters.precompile import precompile
 from sandbox.errors import PackageRefused
 from sandbox.packages.confinement import Confinement
 from sandbox.packages.refusal import refusal
@@ -51,6 +52,8 @@ class UnpackOrder:
         Bounds on what is unpacked.
     is_trusted
         Whether the package is well known; see `plan_wheel`.
+    is_compiled
+        Whether the modules are compiled too; that is of use to the same version of Python only.
     """
 
     parent: int
@@ -61,6 +64,7 @@ class UnpackOrder:
     max_bytes: int
     max_files: int
     is_trusted: bool
+    is_compiled: bool = True
 
     def to_words(self) -> list[str]:
         """Return the command that carries this order out."""
@@ -82,16 +86,26 @@ def main(arguments: list[str]) -> None:
     """Confine this process, unpack, and print the report."""
     order = UnpackOrder(**json.loads(arguments[0]))
     confine(order.confinement(), order.parent)
+    plan = None
     try:
-        report: Mapping[str, Any] = unpack(order)
+        plan = unpack(order)
+        report: Mapping[str, Any] = {"files": len(plan.files), "modules": plan.modules()}
     except PackageRefused as error:
         report = {"refused": error.detail, **error.extensions}
     except MemoryError:
         report = {"refused": "Its archive lists too many files.", "rule": "file-count"}
     sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
+    if plan is not None and order.is_compiled:
+        precompile(
+            Path(order.target),
+            (place for _, place in plan.files),
+            max_bytes=order.max_bytes - plan.size_bytes,
+            max_files=(order.max_files - len(plan.files)) // 2,
+        )
 
 
-def unpack(order: UnpackOrder) -> Mapping[str, Any]:
+def unpack(order: UnpackOrder) -> Plan:
     """Write the wheel's files beneath the target.
 
     Raises
@@ -108,7 +122,7 @@ def unpack(order: UnpackOrder) -> Mapping[str, Any]:
         ) from error
 
 
-def _unpack(archive: zipfile.ZipFile, order: UnpackOrder) -> Mapping[str, Any]:
+def _unpack(archive: zipfile.ZipFile, order: UnpackOrder) -> Plan:
     members = [
         Member(item.orig_filename, item.external_attr >> 16, item.file_size, item.flag_bits,
                item.compress_type)
@@ -129,7 +143,7 @@ def _unpack(archive: zipfile.ZipFile, order: UnpackOrder) -> Mapping[str, Any]:
         dist_info=plan.dist_info,
     )
     _write(archive, plan, hashes, order)
-    return {"files": len(plan.files), "modules": plan.modules()}
+    return plan
 
 
 def _text(archive: zipfile.ZipFile, path: str, order: UnpackOrder) -> str:

@@ -108,9 +108,37 @@ class Uv:
             finished = young  # its words are about the package, not about the cut
         if finished.code != 0:
             log.warning("packages.not_resolved", package=wish.name, status=finished.code)
-            raise explain_failure(wish, finished.stderr)
+            raise await self._explain(wish, finished.stderr, (*pins, *constraints), python, cutoff)
         self._check_yanked(wish, finished.stderr, pins)
         return _read_lock(wish, finished.stdout, python)
+
+    async def _explain(
+        self, wish: Wish, stderr: str, held: Sequence[str], python: str, cutoff: datetime
+    ) -> StackError:
+        """Return the error; a conflict with what is there names both sides."""
+        error = explain_failure(wish, stderr)
+        rule = error.extensions.get("rule")
+        if not held or rule not in {"conflict", "no-wheel", "incompatible"}:
+            return error
+        # Without what is there: uv's words may be about an old release that it fell back to.
+        free = await self._compile(wish, (wish.line(),), (), python, exclude_newer=cutoff)
+        if free.code != 0:
+            return error if rule != "conflict" else explain_failure(wish, free.stderr)
+        wanted = {each.name: each.version for each in _read_lock(wish, free.stdout, python)}
+        pairs = (pin.partition("==") for pin in held)
+        clashes = [
+            f"{name} {wanted[name]} instead of {version}"
+            for name, _, version in pairs
+            if wanted.get(name, version) != version
+        ]
+        if not clashes:
+            return error
+        return refusal(
+            "conflict",
+            wish.name,
+            "What it needs does not agree with what is installed already: by itself it comes with "
+            f"{', '.join(clashes[:3])}. Try another version, or a session of its own.",
+        )
 
     def _check_yanked(self, wish: Wish, stderr: str, pins: Sequence[str]) -> None:
         if self._options.may_be_yanked:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -70,7 +71,7 @@ class WheelCache:
             os.utime(path)  # the time of its last use, for the tidying
         return UnpackedWheel(package, path, size, files, modules)
 
-    async def add(self, package: LockedPackage, *, is_trusted: bool) -> UnpackedWheel:
+    async def add(self, package: LockedPackage, *, is_trusted: bool, python: str) -> UnpackedWheel:
         """Fetch, unpack and check a wheel.
 
         Raises
@@ -85,8 +86,19 @@ class WheelCache:
                 await self._download.fetch(package, folder / "wheel")
             tree = folder / "tree"
             tree.mkdir(mode=0o755)
+            order = UnpackOrder(
+                parent=os.getpid(),
+                wheel=str(folder / "wheel"),
+                target=str(tree),
+                package=package.name,
+                version=package.version,
+                max_bytes=self._limits.total_bytes,
+                max_files=self._limits.files,
+                is_trusted=is_trusted,
+                is_compiled=is_same_python(python),
+            )
             async with self._unpacking:
-                report = await self._unpack(package, folder / "wheel", tree, is_trusted=is_trusted)
+                report = await _unpack(package, order)
             return await asyncio.to_thread(self._publish, package, tree, report)
         except OSError as error:
             raise InstallFailed(
@@ -101,27 +113,6 @@ class WheelCache:
         for wheel in wheels:
             wheel.path.with_name(f"{wheel.path.name}.json").unlink(missing_ok=True)
             await asyncio.to_thread(shutil.rmtree, wheel.path, ignore_errors=True)
-
-    async def _unpack(
-        self, package: LockedPackage, wheel: Path, tree: Path, *, is_trusted: bool
-    ) -> Mapping[str, Any]:
-        order = UnpackOrder(
-            parent=os.getpid(),
-            wheel=str(wheel),
-            target=str(tree),
-            package=package.name,
-            version=package.version,
-            max_bytes=self._limits.total_bytes,
-            max_files=self._limits.files,
-            is_trusted=is_trusted,
-        )
-        finished = await run_child(
-            order.to_words(),
-            environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            folder=tree,
-            max_text_bytes=_MAX_REPORT_BYTES,
-        )
-        return _judge(package, finished)
 
     def _publish(
         self, package: LockedPackage, tree: Path, report: Mapping[str, Any]
@@ -145,9 +136,25 @@ class WheelCache:
         return UnpackedWheel(package, path, size, len(entries), modules)
 
 
+def is_same_python(python: str) -> bool:
+    """Whether what this interpreter compiles is of use to one of that version (3.11.7)."""
+    return python.split(".")[:2] == [str(part) for part in sys.version_info[:2]]
+
+
+async def _unpack(package: LockedPackage, order: UnpackOrder) -> Mapping[str, Any]:
+    finished = await run_child(
+        order.to_words(),
+        environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
+        folder=Path(order.target),
+        max_text_bytes=_MAX_REPORT_BYTES,
+    )
+    return _judge(package, finished)
+
+
 def _judge(package: LockedPackage, finished: Finished) -> Mapping[str, Any]:
     """Read the unpacker's report; it is data, whatever the wheel did to its writer."""
     try:
+        # The report is whole even if the compiler, which comes after it, met its end.
         report = json.loads(finished.stdout)
     except ValueError:
         report = None

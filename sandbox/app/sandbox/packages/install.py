@@ -117,7 +117,7 @@ class Wheels(Protocol):
     def find(self, package: LockedPackage) -> UnpackedWheel | None:
         """Return an unpacked wheel."""
 
-    async def add(self, package: LockedPackage, *, is_trusted: bool) -> UnpackedWheel:
+    async def add(self, package: LockedPackage, *, is_trusted: bool, python: str) -> UnpackedWheel:
         """Fetch a wheel by its hash and unpack it; no code of it runs."""
 
     async def discard(self, wheels: Iterable[UnpackedWheel]) -> None:
@@ -347,7 +347,7 @@ class Packages:
         identity = set_id(wanted, python=interpreter.python)
         if (made := self._store.find(identity)) is not None:
             return made, True
-        async with self._unpacked(wanted, rules, wish) as (wheels, is_cached):
+        async with self._unpacked(wanted, rules, wish, interpreter) as (wheels, is_cached):
             made = await self._store.assemble(
                 identity,
                 wheels,
@@ -374,7 +374,11 @@ class Packages:
 
     @asynccontextmanager
     async def _unpacked(
-        self, wanted: Sequence[LockedPackage], rules: NameRules, wish: Wish
+        self,
+        wanted: Sequence[LockedPackage],
+        rules: NameRules,
+        wish: Wish,
+        interpreter: Interpreter,
     ) -> AsyncIterator[tuple[list[UnpackedWheel], bool]]:
         """Hold the closure's wheels; those that are new vanish if the block fails."""
         fresh: list[UnpackedWheel] = []
@@ -382,7 +386,9 @@ class Packages:
         async def hold(package: LockedPackage) -> UnpackedWheel:
             if (known := self._wheels.find(package)) is not None:
                 return known
-            added = await self._wheels.add(package, is_trusted=rules.is_trusted(package.name))
+            added = await self._wheels.add(
+                package, is_trusted=rules.is_trusted(package.name), python=interpreter.python
+            )
             fresh.append(added)
             return added
 
