@@ -18,6 +18,8 @@ from embedded_model.wording import Word, text_of
 _ISO = r"\d{4}-\d\d-\d\d(?:[t ]\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:z|[+-]\d\d:?\d\d))?)?"
 _CLOCK = (
     r"\d{1,2}(?::\d\d)?(?::\d\d)? ?(?:a\.?m\.?|p\.?m\.?)"
+    r"|\d{1,2}(?::\d\d)?(?: o'clock)? (?:in the (?:morning|afternoon|evening)|at night)"
+    r"|(?:half past|quarter past|quarter to) \d{1,2}(?: ?[ap]\.?m\.?)?"
     r"|\d{1,2}:\d\d(?::\d\d)?|noon|midnight|\d{1,2} o'clock"
 )
 _UNIX = r"\d{9,13}"
@@ -118,6 +120,19 @@ _CONVERT_WORDS = frozenset(
         "people",
     ]
 )
+# What happens at the time that is asked for elsewhere: "my flight lands at 6:20 in Doha, …".
+_EVENT_WORDS = frozenset(
+    [
+        *("flight", "plane", "train", "lands", "land", "landing", "arrives", "arrive", "departs"),
+        *("leaves", "meeting", "call", "webinar", "starts", "start", "begins", "begin", "ends"),
+        *("event", "game", "match", "show", "stream", "session", "class", "interview", "opens"),
+        *("closes", "scheduled", "happens", "conference", "deadline", "live", "airs", "kickoff"),
+        *("launch", "release", "broadcast", "appointment", "invite", "invites", "says", "i", "we"),
+        *("us", "you", "them", "have", "has", "our", "your", "their", "an", "this", "by", "his"),
+        *("her", "he", "she", "they", "are", "around", "about", "exactly", "us", "lunch", "party"),
+    ]
+)
+_ASKS = re.compile(r"\b(?:what|what's|when|which|convert|how late)\b")
 # Unquoted, a form ends with its last directive: "%d/%m in Europe/Paris" names a place as well.
 _DIRECTIVE = r"%-?[a-zA-Z%]"
 _FORM = re.compile(
@@ -138,10 +153,13 @@ def read_conversion(words: Sequence[Word], today: dt.date) -> tuple[Intent, ...]
     rest = raw[: moment.start()] + " § " + raw[moment.end() :]
     if form is not None:
         rest = rest.replace(form[0], " ")
+    rest = re.sub(r"\s*[-=]+>\s*|\s*\u2192\s*", " to ", rest)
     rest_words = [Word(part, part.lower()) for part in re.sub(r"([,?:])", r" \1 ", rest).split()]
     found = resolve_containers(rest_words, places_in(rest_words))
     left = {rest_words[index].text.strip("\"'?.") for index in words_without(rest_words, found)}
-    if left - _CONVERT_WORDS - {"§", ""}:
+    told = left - _CONVERT_WORDS - {"§", ""}
+    is_asked = len(found) > 1 and _ASKS.search(text) is not None
+    if told and not (told <= _EVENT_WORDS and is_asked):
         return ()
     if moment["unix"] is None and not found and form is None:
         return ()
@@ -162,49 +180,54 @@ def _conversion(
     vague = next((item.place for item in found if isinstance(item.place, VaguePlace)), None)
     if vague is not None:
         return (tell_place(vague),)
-    places = [item for item in found if isinstance(item.place, Place)]
-    source, target = _ends(words, places)
+    source, ends = _ends(words, found)
+    targets: tuple[Place | None, ...] = ends
     has_own_zone = moment["unix"] is not None or bool(
         re.search(r"(?:z|[+-]\d\d:?\d\d)$", moment[0], re.IGNORECASE) and "t" in moment[0].lower()
     )
-    if has_own_zone and source is not None and target is None:
-        source, target = None, source
-    if moment["clock"] and (source is None or target is None) and form is None:
-        if target is None and source is None:
+    if has_own_zone and source is not None and not targets:
+        source, targets = None, (source,)
+    if moment["clock"] and (source is None or not targets) and form is None:
+        if source is None and not targets:
             return ()
         if source is None and not re.search(r"\b(?:to|into)\b", text_of(words)):
             return (AskBack("From which zone or city to which shall I convert that time?"),)
-    return (
+    time = _iso(moment, today)
+    if time is None:
+        return ()
+    return tuple(
         ConvertTime(
-            time=_iso(moment, today),
+            time=time,
             zone=target.zone if target else None,
             from_zone=source.zone if source else None,
             form=form,
             place=target.name if target else None,
-        ),
+        )
+        for target in targets or (None,)
     )
 
 
-def _ends(words: Sequence[Word], places: Sequence[Found]) -> tuple[Place | None, Place | None]:
-    """Tell the place that the moment is in from the place that is asked for."""
+def _ends(words: Sequence[Word], found: Sequence[Found]) -> tuple[Place | None, tuple[Place, ...]]:
+    """Tell the place that the moment is in from the places that are asked for."""
+    places = [(item, item.place) for item in found if isinstance(item.place, Place)]
     source: Place | None = None
-    target: Place | None = None
+    targets: list[Place] = []
     moment = next(index for index, word in enumerate(words) if word.text == "§")
-    for item in places[:2]:
-        assert isinstance(item.place, Place)  # noqa: S101  # filtered by the caller
+    for index, (item, place) in enumerate(places):
         before = words[item.start - 1].text if item.start else ""
-        is_target = before in {"to", "into", "as"} or (source is not None)
-        if not is_target and len(places) == 2 and item is places[0] and item.start < moment:  # noqa: PLR2004  # two ends
+        goes_on = bool(targets) and before in {",", "and", "&", "or"}
+        is_target = before in {"to", "into", "as"} or source is not None or goes_on
+        if not is_target and len(places) > 1 and not index and item.start < moment:
             text = text_of(words[item.stop : moment])
             is_target = bool(re.search(r"\b(?:when|if|from)\b", text))
-        if is_target and target is None:
-            target = item.place
+        if is_target:
+            targets.append(place)
         else:
-            source = item.place
-    return source, target
+            source = place
+    return source, tuple(targets)
 
 
-def _iso(moment: re.Match[str], today: dt.date) -> str:
+def _iso(moment: re.Match[str], today: dt.date) -> str | None:
     if moment["unix"]:
         return moment["unix"]
     if moment["iso"]:
@@ -212,18 +235,33 @@ def _iso(moment: re.Match[str], today: dt.date) -> str:
         return (
             re.sub(r"^(\d{4}-\d\d-\d\d) (?=\d)", r"\1T", text).replace("t", "T").replace("z", "Z")
         )
-    return f"{today.isoformat()}T{clock_time(moment['clock'])}"
+    time = clock_time(moment["clock"])
+    return f"{today.isoformat()}T{time}" if time is not None else None
 
 
-def clock_time(text: str) -> str:
-    """Turn `3pm`, `9:30 am`, `noon` into `15:00`, `09:30`, `12:00`."""
-    text = text.lower().replace(".", "").strip()
+_PART_OF_DAY = {
+    "in the morning": "am", "in the afternoon": "pm", "in the evening": "pm", "at night": "pm",
+}  # fmt: skip
+_NOON, _HOURS, _MINUTES = 12, 24, 60
+
+
+def clock_time(text: str) -> str | None:
+    """Turn `3pm`, `noon`, `half past 8`, `8 in the evening` into `15:00`; None for `25:00`."""
+    text = text.lower().replace(".", "").replace(" o'clock", "").strip()
     if text in {"noon", "midnight"}:
         return "12:00" if text == "noon" else "00:00"
+    for words, half in _PART_OF_DAY.items():
+        text = text.replace(words, half)
+    if match := re.match(
+        r"(?P<part>half past|quarter past|quarter to) (?P<hour>\d+)(?P<rest>.*)", text
+    ):
+        minutes = {"half past": 30, "quarter past": 15, "quarter to": 45}[match["part"]]
+        hour = int(match["hour"]) - (match["part"] == "quarter to")
+        text = f"{hour % 24}:{minutes:02d}{match['rest']}"
     match = re.match(r"(\d{1,2})(?::(\d\d))?(?::\d\d)? ?(am|pm)?", text)
     if match is None:
-        return "00:00"
-    hour = int(match[1])
-    if match[3]:
-        hour = hour % 12 + (12 if match[3] == "pm" else 0)
-    return f"{hour:02d}:{match[2] or '00'}"
+        return None
+    hour, minute = int(match[1]), int(match[2] or 0)
+    if match[3] and hour <= _NOON:
+        hour = hour % _NOON + (_NOON if match[3] == "pm" else 0)
+    return f"{hour:02d}:{minute:02d}" if hour < _HOURS and minute < _MINUTES else None
