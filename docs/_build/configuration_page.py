@@ -16,7 +16,13 @@ from launcher.settings import DEFAULT_PORTS, OWN_NAMES, env_prefix
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from sandbox_runner.settings import _READERS, PACKAGES_VARIABLE, PREFIX, RunnerSettings
+from sandbox_runner.settings import (
+    _READERS,
+    PACKAGES_VARIABLE,
+    PREFIX,
+    WORKSPACE_VARIABLE,
+    RunnerSettings,
+)
 from servicekit.secret_files import is_secret
 from servicekit.settings import ServiceSettings, variable_names
 
@@ -24,6 +30,7 @@ from _build.markdown import code, page, table
 from _build.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
+_SHARED_NAMES = {"packages_dir": PACKAGES_VARIABLE, "workspace": WORKSPACE_VARIABLE}
 _HEADER = ("variable", "type", "default", "bounds", "meaning")
 
 _INTRO = """
@@ -197,7 +204,7 @@ def _runner_table() -> str:
     meanings = _attribute_meanings(RunnerSettings.__doc__ or "")
     rows = []
     for field in fields(RunnerSettings):
-        name = PACKAGES_VARIABLE if field.name == "packages_dir" else PREFIX + field.name.upper()
+        name = _SHARED_NAMES.get(field.name, PREFIX + field.name.upper())
         rows.append(
             (
                 code(name),

@@ -64,6 +64,16 @@ def test_runner_sees_little_of_the_surroundings() -> None:
     assert not {"SECRET", "LLM_API_KEY"} & set(runner)
 
 
+def test_runner_is_told_of_the_workspace() -> None:
+    unset = units()["sandbox-runner"].environment
+    assert unset["SANDBOX_RUNNER_WORKSPACE_DIR"].endswith("/workspace")
+    assert "SANDBOX_WORKSPACE" not in unset
+    assert (
+        units({"SANDBOX_WORKSPACE": "ro"})["sandbox-runner"].environment["SANDBOX_WORKSPACE"]
+        == "ro"
+    )
+
+
 def test_runner_settings_and_ours_stay_from_the_services() -> None:
     environ = {"SANDBOX_RUNNER_SLOTS": "3", "LAUNCHER_STOP_TIMEOUT_SECONDS": "3", "VERBOSE": "1"}
     for name, unit in units(environ).items():

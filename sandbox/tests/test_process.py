@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sandbox.settings import SandboxSettings
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_index import package_index
+from servicekit.settings import read_settings
 
 
 def _free_port() -> int:
@@ -100,3 +102,10 @@ async def test_hang_up_during_an_install_kills_the_package_tool(
 def _children(pid: int) -> list[str]:
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return path.read_text().split() if path.exists() else []
+
+
+def test_variables_of_compose_and_of_the_runner_are_not_misspelt() -> None:
+    others = {"SANDBOX_WORKSPACE": "ro", "SANDBOX_MEMORY_LIMIT": "4g", "SANDBOX_CPUS": "1.0"}
+    assert read_settings(SandboxSettings, others).port == 8001
+    with pytest.raises(ValueError, match=r"Did you mean SANDBOX_WORKSPACE\?"):
+        read_settings(SandboxSettings, {"SANDBOX_WORKSPCE": "ro"})

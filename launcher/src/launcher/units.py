@@ -141,12 +141,15 @@ class _Layout:
             for name, value in self.settings.environment.items()
             if name in _PLAIN_NAMES or name.startswith("SANDBOX_RUNNER_")
         }
+        workspace = {"SANDBOX_RUNNER_WORKSPACE_DIR": str(self.settings.root / "workspace")}
+        if mode := self.settings.environment.get("SANDBOX_WORKSPACE", "").strip():
+            workspace["SANDBOX_WORKSPACE"] = mode
         # Two stacks of one machine must not share the folders in which code runs.
         slots = {"SANDBOX_RUNNER_SLOTS_DIR": str(self.socket_dir / "slots")}
         return Unit(
             name=RUNNER,
             command=(self.cell_python, "-I", str(program)),
-            environment={**slots, **inherited, **self.sandbox_variables()},
+            environment={**slots, **workspace, **inherited, **self.sandbox_variables()},
             probe=RunnerProbe(self.socket_path),
             is_optional=True,
         )

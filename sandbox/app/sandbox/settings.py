@@ -16,6 +16,10 @@ class SandboxSettings(ServiceSettings):
 
     model_config = service_config("SANDBOX_")
     neighbour_prefixes: ClassVar[tuple[str, ...]] = ("SANDBOX_RUNNER_",)
+    # The runner's, and those that Compose reads for the runner's container.
+    neighbour_names: ClassVar[frozenset[str]] = frozenset(
+        {"SANDBOX_WORKSPACE", "SANDBOX_MEMORY_LIMIT", "SANDBOX_CPUS"}
+    )
 
     port: Port = Field(8001, description="port to listen on")
     runner_socket: Path = Field(

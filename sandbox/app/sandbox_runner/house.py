@@ -1,15 +1,16 @@
 """Prepares the place where sessions live: folders, and for root the private view of the machine."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sandbox_runner import log, mounts, privileges
 from sandbox_runner.mounts import Tree
-from sandbox_runner.policy import readable_trees
+from sandbox_runner.policy import PathRule, readable_trees
 from sandbox_runner.protections import interpreter_paths
-from sandbox_runner.settings import RunnerSettings
+from sandbox_runner.settings import WORKSPACE_VARIABLE, RunnerSettings
 from sandbox_runner.slots import SlotHouse
 
 _CACHE_NAME: Final = "cache"
@@ -42,6 +43,7 @@ def prepare(settings: RunnerSettings) -> House:
         if settings.packages_dir is not None:
             Path(settings.packages_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
         owner = (settings.uid, settings.gid) if privileges.is_root() else None
+        _settle_workspace(settings.workspace_rule, owner)
         can_mount = settings.private_mounts and _open_up(settings)
         slots = SlotHouse(settings.slots_dir, owner=owner, can_mount=can_mount and settings.tmpfs)
         if owner is not None:
@@ -57,6 +59,8 @@ def _open_up(settings: RunnerSettings) -> bool:
         return False
     needed = _needed(settings)
     trees = [Tree(os.path.realpath(settings.slots_dir), is_writable=True)]
+    if (workspace := settings.workspace_rule) is not None:
+        trees.append(Tree(os.path.realpath(workspace.path), is_writable=workspace.is_writable))
     trees += [Tree(path) for path in needed] + [Tree(os.path.realpath(path)) for path in needed]
     existing = [tree for tree in dict.fromkeys(trees) if Path(tree.path).is_dir()]
     foreign = mounts.foreign_folders()
@@ -73,6 +77,19 @@ def _open_up(settings: RunnerSettings) -> bool:
     return True
 
 
+def _settle_workspace(rule: PathRule | None, owner: tuple[int, int] | None) -> None:
+    """See that code can get into the workspace where it may; of root's, as a group of its own."""
+    if rule is None:
+        return
+    if not Path(rule.path).is_dir():
+        raise HouseError(f"{WORKSPACE_VARIABLE} is set, and there is no folder {rule.path}.")
+    if owner is None or not rule.is_writable:
+        return
+    # The folder itself and nothing in it: the same that containers do to theirs.
+    os.chown(rule.path, -1, owner[1])
+    Path(rule.path).chmod(stat.S_IMODE(Path(rule.path).stat().st_mode) | stat.S_IRWXG)
+
+
 def _refuse_unreadable(settings: RunnerSettings) -> None:
     closed = privileges.unreadable_for(settings.uid, settings.gid, _needed(settings))
     if closed:
@@ -86,6 +103,8 @@ def _needed(settings: RunnerSettings) -> list[str]:
     needed = [*readable_trees(interpreter_paths()), str(Path(__file__).resolve().parent)]
     if settings.packages_dir is not None:
         needed.append(settings.packages_dir)
+    if settings.workspace_rule is not None and not settings.workspace_rule.is_writable:
+        needed.append(os.path.realpath(settings.workspace_rule.path))
     return needed
 
 

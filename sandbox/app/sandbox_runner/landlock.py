@@ -117,6 +117,8 @@ def _allow(ruleset: int, rule: PathRule, handled: int) -> None:
         return
     try:
         rights = _WRITE if rule.is_writable else _READ
+        if rule.is_users:
+            rights &= ~(_EXECUTE | _MAKE_SYM)
         if not stat.S_ISDIR(os.fstat(path).st_mode):
             rights &= _FILE_ONLY
         _add(ruleset, path, rights & handled)

@@ -11,10 +11,18 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """A file, or all beneath a folder, that may be read or also be written."""
+    """A file, or all beneath a folder, that may be read or also be written.
+
+    Attributes
+    ----------
+    is_users
+        Whether the user works there too: then nothing in it is run, and no links come into being
+        that the user's own programs would follow.
+    """
 
     path: str
     is_writable: bool = False
+    is_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,12 @@ def readable_trees(interpreter: InterpreterPaths) -> tuple[str, ...]:
 
 
 def path_rules(
-    interpreter: InterpreterPaths, *, slot: str, packages: str | None, allow_subprocesses: bool
+    interpreter: InterpreterPaths,
+    *,
+    slot: str,
+    packages: str | None,
+    allow_subprocesses: bool,
+    workspace: PathRule | None = None,
 ) -> tuple[PathRule, ...]:
     """Return every path that a worker may reach; all others are refused."""
     readable = [*_SYSTEM_LIBRARIES, *readable_trees(interpreter)]
@@ -77,6 +90,7 @@ def path_rules(
         *(PathRule(path) for path in readable),
         PathRule("/dev/null", is_writable=True),
         PathRule(slot, is_writable=True),
+        *(() if workspace is None else (workspace,)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sandbox_runner import landlock, probe, seccomp
 from sandbox_runner.policy import InterpreterPaths, path_rules, syscall_rules
-from sandbox_runner.protocol import Protection
+from sandbox_runner.protocol import Protection, ProtectionState
 from sandbox_runner.seccomp import Program
 from sandbox_runner.settings import RunnerSettings
 
@@ -59,6 +59,7 @@ def _landlock(settings: RunnerSettings, probe_slot: str) -> tuple[int, tuple[Pro
         slot=probe_slot,
         packages=settings.packages_dir,
         allow_subprocesses=settings.subprocesses,
+        workspace=settings.workspace_rule,
     )
     verdict = probe.try_landlock(rules, abi, probe_slot)
     if not verdict.holds:
@@ -113,8 +114,16 @@ def _others(
         Protection("disk-quota", "active", "a file system for each slot")
         if has_quota
         else Protection("disk-quota", "degraded", "bytes and entries are watched"),
+        Protection("workspace", *_workspace(settings)),
         Protection("user", "active", f"user {os.getuid()}"),
         Protection("private-mounts", "active", "the machine's folders are hidden")
         if has_private_mounts
         else Protection("private-mounts", "unavailable", "names of the machine's files show"),
     )
+
+
+def _workspace(settings: RunnerSettings) -> tuple[ProtectionState, str]:
+    if settings.workspace_rule is None:
+        return "active", "no code sees the user's folder"
+    verb = "change" if settings.workspace_rule.is_writable else "read"
+    return "disabled", f"code may {verb} the user's folder, by a setting"

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from sandbox_runner.policy import SessionLimits
+from sandbox_runner.policy import PathRule, SessionLimits
 from sandbox_runner.protocol import Bounds
 
 PREFIX: Final = "SANDBOX_RUNNER_"
 PACKAGES_VARIABLE: Final = "SANDBOX_PACKAGES_DIR"
+WORKSPACE_VARIABLE: Final = "SANDBOX_WORKSPACE"
+
+WORKSPACE_MODES: Final = ("off", "ro", "rw")
 
 _MIB: Final = 1 << 20
 
@@ -35,6 +38,10 @@ class RunnerSettings:
         Folder for the sessions' folders; made if missing.
     packages_dir
         Folder of installed package sets that workers may read (``SANDBOX_PACKAGES_DIR``).
+    workspace
+        Whether cells see the workspace: off, ro (they read it) or rw (``SANDBOX_WORKSPACE``).
+    workspace_dir
+        The folder that is the workspace.
     slots, pool
         Sessions at once; sessions forked in advance.
     preload
@@ -60,6 +67,8 @@ class RunnerSettings:
     socket: str
     slots_dir: str
     packages_dir: str | None = None
+    workspace: str = "off"
+    workspace_dir: str = "/workspace"
     socket_group: int | None = None
     slots: int = 32
     pool: int = 4
@@ -93,6 +102,13 @@ class RunnerSettings:
         values = {name: getattr(self, name) for name in names}
         return Bounds(**values, timeout_seconds=self.max_timeout_seconds)
 
+    @property
+    def workspace_rule(self) -> PathRule | None:
+        """What cells may do in the workspace, or None if they do not see it."""
+        if self.workspace == "off":
+            return None
+        return PathRule(self.workspace_dir, is_writable=self.workspace == "rw", is_users=True)
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as the zygote gets them."""
         return asdict(self)
@@ -121,13 +137,21 @@ def load(environment: Mapping[str, str]) -> RunnerSettings:
     for name, read in _READERS.items():
         text = environment.get(PREFIX + name.upper(), "").strip()
         if text:
-            values[name] = _read(name, read, text)
+            values[name] = _read(PREFIX + name.upper(), read, text)
+    if text := environment.get(WORKSPACE_VARIABLE, "").strip():
+        values["workspace"] = _read(WORKSPACE_VARIABLE, _workspace, text)
     settings = RunnerSettings(**values)
     if settings.pool > settings.slots:
         raise SettingsError(
             f"{PREFIX}POOL is {settings.pool}, more than {PREFIX}SLOTS ({settings.slots})"
         )
     return settings
+
+
+def _workspace(text: str) -> str:
+    if text not in WORKSPACE_MODES:
+        raise ValueError(f"must be {', '.join(WORKSPACE_MODES[:-1])} or {WORKSPACE_MODES[-1]}")
+    return text
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -176,6 +200,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "socket": _path,
     "socket_group": _integer(0, 2**32 - 2),
     "slots_dir": _path,
+    "workspace_dir": lambda text: os.path.realpath(_path(text)),
     "slots": _integer(1, 1024),
     "pool": _integer(0, 256),
     "preload": _names,
@@ -201,7 +226,7 @@ def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: {error}") from None
+        raise SettingsError(f"{name}={text!r}: {error}") from None
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

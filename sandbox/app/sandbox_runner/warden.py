@@ -200,6 +200,7 @@ class Session:
         self._requests: deque[Request | bytes] = deque()
         self._overtaking: list[Request] = []
         self._changes = ChangeWatch(self._slot)
+        self._changes.accept()  # what the worker has put there is no run's doing
         self._desk = FileDesk(self._slot, order.has_quota, limits, self._changes, self)
         self._outbox = bytearray()
         self._peak_bytes = 0

@@ -1,5 +1,6 @@
 """The worker: locks itself in, then runs what the warden sends, for as long as it sends."""
 
+import contextlib
 import fcntl
 import os
 import random
@@ -24,6 +25,9 @@ EXIT_SETUP_FAILED: Final = 71
 EXIT_REPORT_FAILED: Final = 70
 _OOM_SCORE: Final = 1000
 _NICENESS: Final = 5
+WORKSPACE_NAME: Final = "workspace"
+_PRIVATE: Final = 0o077
+_READABLE: Final = 0o022
 _OWN_PARENT: Final = str(Path(__file__).resolve().parent.parent)
 _KEPT_SIGNALS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
@@ -44,6 +48,8 @@ class Confinement:
         The system call filter, or None where the machine has none.
     environment
         The worker's whole environment.
+    workspace
+        The user's folder, if cells see it.
     """
 
     slot: str
@@ -51,6 +57,7 @@ class Confinement:
     landlock_abi: int
     filter: Program | None
     environment: Mapping[str, str]
+    workspace: PathRule | None = None
 
 
 def main(
@@ -139,8 +146,8 @@ def _confine(confinement: Confinement) -> None:
     # cell does.
     os.setsid()
     os.nice(_NICENESS)
-    os.umask(0o077)
     os.chdir(confinement.slot)
+    os.umask(_PRIVATE if confinement.workspace is None else _link(confinement.workspace))
     os.environ.clear()
     os.environ.update(confinement.environment)
     # Files of a process that is not dumpable belong to root, and so would this one.
@@ -153,6 +160,14 @@ def _confine(confinement: Confinement) -> None:
         landlock.restrict_self(ruleset)
     if confinement.filter is not None:
         seccomp.install(confinement.filter.bound_to(os.getpid()))
+
+
+def _link(workspace: PathRule) -> int:
+    """Make the workspace a folder of the working directory; return the umask that suits it."""
+    with contextlib.suppress(FileExistsError):  # a worker before this one, or code, made it
+        os.symlink(workspace.path, WORKSPACE_NAME)  # noqa: PTH211  # a Path for each session would cost more
+    # What code writes there is for the user, whose own files it is not; a slot lets nobody in.
+    return _READABLE if workspace.is_writable else _PRIVATE
 
 
 def _reseed() -> None:

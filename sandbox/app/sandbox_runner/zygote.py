@@ -196,14 +196,19 @@ class Zygote:
             slot=order.slot,
             packages=self._settings.packages_dir,
             allow_subprocesses=self._settings.subprocesses,
+            workspace=self._settings.workspace_rule,
         )
         own = {"HOME": order.slot, "TMPDIR": order.slot, "MPLCONFIGDIR": order.slot}
+        workspace = self._settings.workspace_rule
+        if workspace is not None:
+            own["WORKSPACE"] = workspace.path
         return Confinement(
             slot=order.slot,
             paths=rules,
             landlock_abi=self._shield.landlock_abi,
             filter=self._shield.filter,
             environment=MappingProxyType({**ENVIRONMENT, **own}),
+            workspace=workspace,
         )
 
     def _reap(self) -> None:

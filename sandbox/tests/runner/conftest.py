@@ -20,11 +20,13 @@ def start_runner() -> Iterator[StartRunner]:
     """Start runners with settings by name; all end with the module."""
     with ExitStack() as stack:
 
-        def start(**settings: str) -> RunnerProcess:
+        def start(*, environment: dict[str, str] | None = None, **settings: str) -> RunnerProcess:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-"))
             runner = stack.enter_context(
                 RunnerProcess(
-                    Path(folder), settings=settings, environment={"SERVICE_API_KEY": CANARY}
+                    Path(folder),
+                    settings=settings,
+                    environment={"SERVICE_API_KEY": CANARY, **(environment or {})},
                 )
             )
             client.hello(runner.socket)

@@ -51,6 +51,8 @@ class ServiceSettings(BaseSettings):
 
     #: Prefixes of other programs that begin with this one's (SANDBOX_ and SANDBOX_RUNNER_).
     neighbour_prefixes: ClassVar[tuple[str, ...]] = ()
+    #: Names with this one's prefix that others read.
+    neighbour_names: ClassVar[frozenset[str]] = frozenset()
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(description="port to listen on")
@@ -150,7 +152,9 @@ def read_settings(
         for name, near in misspelt_variables(
             environment,
             prefix=prefix,
-            known=frozenset(names) | {f"{name}_FILE" for name in secrets},
+            known=frozenset(names)
+            | {f"{name}_FILE" for name in secrets}
+            | settings_class.neighbour_names,
             neighbour_prefixes=settings_class.neighbour_prefixes,
         ).items()
     ]
