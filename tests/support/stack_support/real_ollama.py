@@ -32,7 +32,7 @@ class RealOllama:
     port: int
     folder: Path
     environment: dict[str, str]
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def root_url(self) -> str:
@@ -43,6 +43,28 @@ class RealOllama:
     def url(self) -> str:
         """The address of its OpenAI-compatible API."""
         return f"{self.root_url}/v1"
+
+    def start(self) -> None:
+        """Start it, the first time or after its end, and wait until it answers."""
+        with (self.folder / "ollama.log").open("ab") as log:
+            process = subprocess.Popen(
+                [ollama_binary(), "serve"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.process = process
+
+        def answers() -> bool:
+            assert process.poll() is None, self.log()
+            try:
+                return httpx.get(self.root_url, timeout=2, trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        wait_until(answers, within=20, what="Ollama answers")
 
     def command(self, *arguments: str) -> str:
         """Run the command line's client and return what it printed."""
@@ -66,6 +88,8 @@ class RealOllama:
 
     def runners(self) -> list[psutil.Process]:
         """Return the processes that hold a model."""
+        if self.process is None:
+            return []
         try:
             return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -81,13 +105,15 @@ class RealOllama:
 
     def end(self, *, is_killed: bool = False) -> None:
         """End the server, and the runners that a killed one leaves behind."""
-        runners = self.runners()
-        self.process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
+        runners, process = self.runners(), self.process
+        if process is None:
+            return
+        process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
         try:
-            self.process.wait(_END_SECONDS)
+            process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(_END_SECONDS)
+            process.kill()
+            process.wait(_END_SECONDS)
         for runner in runners:
             try:
                 runner.kill()
@@ -115,26 +141,9 @@ def real_ollama(
         "OLLAMA_NO_CLOUD": "1",
         "OLLAMA_KEEP_ALIVE": "10m",
     } | environment
-    with (folder / "ollama.log").open("wb") as log:
-        process = subprocess.Popen(
-            [ollama_binary(), "serve"],
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    server = RealOllama(port, folder, variables, process)
-
-    def answers() -> bool:
-        assert process.poll() is None, server.log()
-        try:
-            return httpx.get(server.root_url, timeout=2, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
+    server = RealOllama(port, folder, variables)
     try:
-        wait_until(answers, within=20, what="Ollama answers")
+        server.start()
         server.create(*models)
         yield server
     finally:
