@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ OURS = (
     "embedded-model",
 )
 PUBLISHED = ("MCP_SERVER", "MIDDLEWARE", "OLLAMA", "PROMETHEUS", "GRAFANA")
+COMPOSE_COMMANDS = {True: ("docker", "compose"), False: ("docker-compose",)}
 # Of the developer's shell, these must not steer a stack under test.
 _FOREIGN_PREFIXES = ("COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_", "STACK_TAG", "BIND_ADDRESS")
 _UNPRIVILEGED_ID = 23477
@@ -104,8 +105,27 @@ class Containers:
 
     def compose(self, *arguments: str, seconds: float = 120) -> str:
         """Run Compose of the generation under test."""
-        command = ("docker", "compose") if uses_compose_v2() else ("docker-compose",)
-        return self.run(*command, *arguments, seconds=seconds)
+        return self.run(*COMPOSE_COMMANDS[uses_compose_v2()], *arguments, seconds=seconds)
+
+    def with_settings(self, **changes: str) -> "Containers":
+        """Give the same stack as a shell with other variables sees it."""
+        return replace(self, env={**self.env, **changes})
+
+    def fails(self, *command: str, seconds: float = 120) -> str:
+        """Run a command that has to fail; give all that it said."""
+        done = subprocess.run(
+            [*self.person.prefix, *command],
+            cwd=self.folder,
+            env=dict(self.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode != 0, done.stdout
+        return done.stdout
 
     # -- look at it -------------------------------------------------------------------------
 
@@ -216,6 +236,8 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "PYTHON_IMAGE": os.environ.get("PYTHON_IMAGE", "offline/python:3.13"),
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
         "HEALTH_INTERVAL": "1s",
+        # For `make up` and its like, which would take the newer one where both are here.
+        "COMPOSE": " ".join(COMPOSE_COMMANDS[uses_compose_v2()]),
         **changes,
     }
 
