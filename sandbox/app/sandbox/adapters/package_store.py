@@ -268,6 +268,8 @@ def _may_share(
     """Whether two wheels may bring a file of one path; the first one's is kept."""
     if "/" not in path and not path.endswith((".py", ".so")):
         return True  # a licence or a note
+    if "__pycache__" in path.split("/"):
+        return True  # our own; the sources beside them are compared
     if path.partition("/")[0] in _CARELESS or all(is_trusted(each.package.name) for each in owners):
         return True
     return filecmp.cmp(source, place, shallow=False)

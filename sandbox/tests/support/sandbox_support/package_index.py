@@ -1,6 +1,7 @@
 """A package index on loopback, and wheels of our own making, the hostile ones included."""
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -93,6 +94,13 @@ class PackageIndex:
     releases: dict[str, list[Release]] = field(default_factory=dict)
     base: str = ""
     requests: int = 0
+    downloads: int = 0
+    # "user:password" that every request has to bring.
+    key: str | None = None
+    # Instead of a file: another address that it is said to have moved to.
+    moved_to: str | None = None
+    # Files stop in the middle until this is set.
+    stall: threading.Event | None = None
 
     @property
     def url(self) -> str:
@@ -140,13 +148,34 @@ def package_index() -> Iterator[PackageIndex]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            is_file = self.path.startswith("/files/")
+            told = self.headers.get("authorization", "").removeprefix("Basic ")
+            if index.key is not None and base64.b64decode(told).decode() != index.key:
+                self._send(401, "text/plain", b"who are you?", "www-authenticate: Basic")
+                return
+            if is_file and index.moved_to is not None:
+                self._send(302, "text/plain", b"", f"location: {index.moved_to}")
+                return
+            index.downloads += is_file and self.command == "GET"
             found = index.answer(self.path)
             kind, body = found if found is not None else ("text/plain", b"nothing here")
-            self.send_response(404 if found is None else 200)
+            self._send(404 if found is None else 200, kind, body)
+
+        def _send(self, status: int, kind: str, body: bytes, *headers: str) -> None:
+            self.send_response(status)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
+            for header in headers:
+                self.send_header(*header.split(": ", 1))
             self.end_headers()
-            if self.command != "HEAD":
+            if self.command == "HEAD":
+                return
+            if index.stall is not None and self.path.endswith(".whl"):
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                index.stall.wait(30)
+                body = body[len(body) // 2 :]
+            with contextlib.suppress(OSError):  # the other side may be gone
                 self.wfile.write(body)
 
         do_HEAD = do_GET  # noqa: N815  # the base class looks it up by this name
