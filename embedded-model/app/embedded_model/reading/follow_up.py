@@ -21,7 +21,8 @@ from embedded_model.intents import (
 )
 from embedded_model.places import find_place, guess_place
 from embedded_model.reading.context import Context
-from embedded_model.reading.dates import DATE, read_date_question
+from embedded_model.reading.date_questions import read_date_question
+from embedded_model.reading.dates import DATE
 from embedded_model.reading.numerals import digitised
 from embedded_model.reading.packages import read_packages
 from embedded_model.reading.plots import read_plot

@@ -46,7 +46,7 @@ from embedded_model.reading.code_requests import (
 from embedded_model.reading.code_text import Code, MarkedText, find_code, mark
 from embedded_model.reading.context import Context, Done
 from embedded_model.reading.conversion import read_conversion
-from embedded_model.reading.dates import read_date_question
+from embedded_model.reading.date_questions import read_date_question
 from embedded_model.reading.follow_up import read_follow_up
 from embedded_model.reading.packages import read_package_question, read_packages
 from embedded_model.reading.plots import mentions_plot, read_plot
