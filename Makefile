@@ -12,7 +12,7 @@ export ASK_QUESTION := $(value Q)
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs ps images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance monitoring clean distclean
+.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance monitoring clean distclean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-23s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,12 @@ logs: ## follow the logs of the containers
 
 ps: ## list the containers
 	@docker/stack.sh ps
+
+backup: ## save what the containers keep into one file: make backup [TO=file]
+	@docker/backup.sh backup $(if $(TO),"$(TO)")
+
+restore: ## bring a backup back: make restore FROM=file (FORCE=1 overwrites)
+	@docker/backup.sh restore "$(FROM)"
 
 images-offline: ## build all images from Debian's packages, with no image registry
 	@docker/images_offline.sh

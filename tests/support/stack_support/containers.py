@@ -151,7 +151,7 @@ class Containers:
         state = dict(json.loads(run("docker", "inspect", identity))[0]["State"])
         return bool(state["Running"] and state.get("Health", {}).get("Status") == "healthy")
 
-    def wait_healthy(self, *services: str, within: float = 90) -> None:
+    def wait_healthy(self, *services: str, within: float = 180) -> None:
         """Wait until each of the services is healthy."""
         for service in services or OURS:
             what = f"{service} is healthy"
