@@ -46,7 +46,8 @@ _PASSED_ON: Final = (
 _INDEX_NAMES: Final = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 # These hold the credentials of an index: UV_INDEX_<NAME>_USERNAME, _PASSWORD.
 _INDEX_CREDENTIAL: Final = re.compile(r"UV_INDEX_(\w+)_(?:USERNAME|PASSWORD)")
-_PUBLIC: Final = "https://pypi.org/simple"
+# Without a setting uv takes an address that it knows itself: a name, reached over HTTPS.
+_BUILT_IN: Final = "https://built-in.invalid/simple"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _DNS_PORT: Final = 53
 
@@ -87,7 +88,7 @@ class PackageIndex:
     @cached_property
     def addresses(self) -> tuple[SplitResult, ...]:
         """The index, further indexes and pages of links, with their credentials."""
-        words = [self.settings.get("UV_DEFAULT_INDEX", _PUBLIC)]
+        words = [self.settings.get("UV_DEFAULT_INDEX", _BUILT_IN)]
         for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
             words += re.split(r"[\s,]+", self.settings.get(name, ""))
         # A named index is written name=url.
