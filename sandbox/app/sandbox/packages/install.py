@@ -42,6 +42,7 @@ _WAITING_INSTALLS: Final = 32
 # The index's answer to a wish is asked for again after a while: releases are withdrawn.
 _RESOLVED_SECONDS: Final = 3600.0
 _RESOLVED_WISHES: Final = 256
+_LOGGED_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class Packages:
             outcome = error.type
             rule = error.extensions.get("rule", "")
             PACKAGE_REFUSALS.labels(rule=rule).inc()
-            log.info("packages.refused", rule=rule, package=error.extensions.get("package"))
+            log.info("packages.refused", rule=rule, package=_loggable(order.package))
             raise
         except StackError as error:
             outcome = error.type
@@ -461,6 +462,13 @@ async def _until(limit: Deadline, deadline: Deadline) -> AsyncIterator[None]:
             "The time for this request ended before the package was installed; nothing was "
             "changed. Try again with more time."
         ) from None
+
+
+def _loggable(package: str) -> str | None:
+    """Return a name as it may stand in the log: not what else was sent, it may hold a password."""
+    plain = package.replace("-", "").replace("_", "").replace(".", "")
+    is_name = plain.isascii() and plain.isalnum() and len(package) <= _LOGGED_CHARACTERS
+    return package if is_name else None
 
 
 def _first_of(error: BaseException) -> BaseException:

@@ -21,6 +21,7 @@ _IMITATED: Final = 2500
 # One edit turns nearly any short name into another.
 _LEAST_LETTERS: Final = 4
 _TWO_EDITS_LETTERS: Final = 8
+_LEAST_LETTERS_BESIDE_AFFIX: Final = 6
 _PREFIXES: Final = (
     "python-", "python3-", "python", "py-", "py", "pip-", "lib", "real-", "official-",
 )  # fmt: skip
@@ -175,7 +176,15 @@ class NameRules:
         return None if near is None else ("near-name", near)
 
     def _without_affix(self, name: str) -> str | None:
-        return next((bare for bare in _bare_forms(name) if bare in self._head_names), None)
+        once = list(_bare_forms(name))
+        twice = [bare for form in once for bare in _bare_forms(form)]
+        found = next((bare for bare in (*once, *twice) if bare in self._head_names), None)
+        if found is not None:
+            return found
+        # A slip as well as an affix; only where a dash shows that it is one.
+        split = [bare for bare in once if f"-{bare}" in name or f"{bare}-" in name]
+        near = (self._near(bare) for bare in split if len(bare) >= _LEAST_LETTERS_BESIDE_AFFIX)
+        return next((meant for meant in near if meant is not None), None)
 
     def _near(self, name: str) -> str | None:
         if len(name) < _LEAST_LETTERS:
