@@ -4,10 +4,12 @@
 import os
 import resource
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
-from sandbox_runner import link, worker
+from sandbox_runner import link, namespaces, worker
+from sandbox_runner.namespaces import Inside
 from sandbox_runner.policy import SessionLimits, resource_limits
 from sandbox_runner.tree import ProcessTree
 from sandbox_runner.worker import Confinement
@@ -27,6 +29,8 @@ class HeldWorker:
         Where its output is read.
     pidfd
         Becomes readable when it ends.
+    inside
+        Its namespaces, where it has some.
     """
 
     tree: ProcessTree
@@ -34,42 +38,52 @@ class HeldWorker:
     stdout: int
     stderr: int
     pidfd: int
+    inside: Inside | None = None
 
     @classmethod
     def fork(cls, confinement: Confinement, *, is_scoped: bool, is_single: bool) -> Self:
-        """Fork a worker, which locks itself in.
+        """Fork a worker, which locks itself in, and into namespaces of its own if it has a view.
 
         Parameters
         ----------
         is_scoped, is_single
             As in `ProcessTree`.
+
+        Raises
+        ------
+        OSError
+            The kernel refuses the namespaces.
         """
         channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
         stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
         warden_pid = os.getpid()
-        pid = os.fork()
-        if pid == 0:
+
+        def work() -> NoReturn:
             worker.main(worker_end, worker_stdout, worker_stderr, confinement, warden_pid)
+
+        pid, inside = _fork(work, is_inside=confinement.view is not None)
         worker_end.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
         os.set_blocking(stdout, False)
         os.set_blocking(stderr, False)
-        tree = ProcessTree(pid, is_scoped=is_scoped, is_single=is_single)
-        return cls(tree, channel, stdout, stderr, os.pidfd_open(pid))
+        tree = ProcessTree(pid, is_scoped=is_scoped, is_single=is_single, inside=inside)
+        return cls(tree, channel, stdout, stderr, os.pidfd_open(pid), inside)
 
     def await_ready(self) -> None:
         """Wait until it is confined.
 
         Raises
         ------
-        EOFError, TimeoutError
-            It could not be set up.
+        OSError
+            It could not be set up; the text says why, if it came to say it.
         """
         self.channel.settimeout(_SETUP_SECONDS)
-        if self.channel.recv(link.MESSAGE_BYTES) != worker.READY:
-            raise EOFError("the worker could not be set up")
+        said = self.channel.recv(link.MESSAGE_BYTES)
+        if said != worker.READY:
+            why = said.decode("utf-8", "replace") or "it ended"
+            raise OSError(f"the worker could not be set up: {why}")
         self.channel.setblocking(False)
 
     def limit(self, limits: SessionLimits, user_tasks: int) -> None:
@@ -96,8 +110,20 @@ class HeldWorker:
         self.tree.kill()
         self.tree.close()
         self.channel.close()
+        if self.inside is not None:
+            self.inside.lifeline.close()
         for descriptor in (self.stdout, self.stderr, self.pidfd):
             os.close(descriptor)
+
+
+def _fork(work: Callable[[], NoReturn], *, is_inside: bool) -> tuple[int, Inside | None]:
+    if is_inside:
+        inside = namespaces.fork(work)
+        return inside.worker, inside
+    pid = os.fork()
+    if pid == 0:
+        work()
+    return pid, None
 
 
 def tasks_of_user(uid: int) -> int:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_runner import log, mounts, privileges
+from sandbox_runner import log, mounts, privileges, view
 from sandbox_runner.mounts import Tree
-from sandbox_runner.policy import PathRule, readable_trees
+from sandbox_runner.policy import PathRule, path_rules, readable_trees
 from sandbox_runner.protections import interpreter_paths
 from sandbox_runner.settings import WORKSPACE_VARIABLE, RunnerSettings
 from sandbox_runner.slots import SlotHouse
 
 _CACHE_NAME: Final = "cache"
+_NO_MOUNTS: Final = "the kernel lets this process have no mounts of its own"
 
 
 class HouseError(Exception):
@@ -22,11 +23,21 @@ class HouseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Where slots are made, and where preloaded modules keep their caches."""
+    """Where slots are made, and where preloaded modules keep their caches.
+
+    Attributes
+    ----------
+    view
+        The root of sessions in namespaces of their own, None where it could not be built.
+    view_problem
+        Why it could not.
+    """
 
     slots: SlotHouse
     cache: str
     has_private_mounts: bool
+    view: str | None = None
+    view_problem: str = ""
 
 
 def prepare(settings: RunnerSettings) -> House:
@@ -48,9 +59,32 @@ def prepare(settings: RunnerSettings) -> House:
         slots = SlotHouse(settings.slots_dir, owner=owner, can_mount=can_mount and settings.tmpfs)
         if owner is not None:
             _refuse_unreadable(settings)
-        return House(slots, _cache(settings.slots_dir, owner), can_mount)
+        cache = _cache(settings.slots_dir, owner)
+        if not settings.namespaces:
+            return House(slots, cache, can_mount)
+        if not can_mount:
+            return House(slots, cache, can_mount, view_problem=_NO_MOUNTS)
+        return House(slots, cache, can_mount, *_view(settings, slots))
     except (OSError, privileges.PrivilegeError) as error:
         raise HouseError(f"The sandbox runner cannot prepare its folders: {error}") from error
+
+
+def _view(settings: RunnerSettings, slots: SlotHouse) -> tuple[str | None, str]:
+    """Build the root of sessions in namespaces; return it, or why there is none."""
+    rules = path_rules(
+        interpreter_paths(),
+        slot=view.SESSION_FOLDER,
+        packages=settings.packages_dir,
+        allow_subprocesses=settings.subprocesses,
+        workspace=settings.workspace_rule,
+    )
+    outside = [rule for rule in rules if rule.path != view.SESSION_FOLDER]
+    folder = slots.make_view_folder()
+    try:
+        view.build(folder, view.plan(outside, view.real_path))
+    except OSError as error:
+        return None, str(error)
+    return folder, ""
 
 
 def _open_up(settings: RunnerSettings) -> bool:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import struct
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +24,11 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 SECCOMP_MODE_FILTER: Final = 2
 
 CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
 
 MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
@@ -34,6 +39,14 @@ MS_BIND: Final = 4096
 MS_REC: Final = 16384
 MS_PRIVATE: Final = 1 << 18
 MNT_DETACH: Final = 2
+
+MOUNT_ATTR_RDONLY: Final = 1
+MOUNT_ATTR_NOSUID: Final = 2
+MOUNT_ATTR_NODEV: Final = 4
+_MOUNT_SETATTR: Final = 442
+_AT_FDCWD: Final = -100
+_AT_RECURSIVE: Final = 0x8000
+_CAPABILITY_VERSION_3: Final = 0x20080522
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
@@ -84,6 +97,28 @@ def unmount(target: str) -> None:
     """Detach the file system at `target`, in use or not."""
     if _libc.umount2(os.fsencode(target), MNT_DETACH) < 0:
         raise _last_error(f"umount {target}")
+
+
+def restrict_mount(target: str, attributes: int, *, is_recursive: bool) -> None:
+    """Add MOUNT_ATTR_ flags to a mount, and to all beneath it; flags that it has stay."""
+    flags = _AT_RECURSIVE if is_recursive else 0
+    wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
+    syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), flags, wanted, len(wanted))
+
+
+def pivot_root_here() -> None:
+    """Make the current folder, a mount of its own, the root; the former root goes away."""
+    if _libc.pivot_root(b".", b".") < 0:
+        raise _last_error("pivot_root")
+    # Both roots now lie at the same place, the former one on top.
+    unmount(".")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good; with no-new-privileges no program brings one back."""
+    head = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    if _libc.capset(head, bytes(24)) < 0:
+        raise _last_error("capset")
 
 
 def _last_error(what: str) -> OSError:

@@ -212,6 +212,8 @@ class Listener:
                 self._probe_slot.path,
                 self._probe_slot.has_quota,
                 self._house.has_private_mounts,
+                self._house.view,
+                self._house.view_problem,
             ),
         )
         self._zygote = ours

@@ -4,20 +4,25 @@
 import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from sandbox_runner import kernel, landlock, seccomp
+from sandbox_runner import kernel, landlock, namespaces, seccomp
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
 from sandbox_runner.syscalls import Architecture
+from sandbox_runner.view import SESSION_FOLDER
 
 _UNKNOWN_NUMBER: Final = 4000
 _CLONE_CHILD: Final = signal.SIGCHLD
 _BAD_POINTER: Final = -1
+_PATIENCE_SECONDS: Final = 10
+# Init, and the one after it.
+_FIRST_PIDS: Final = 2
 
 # Calls that must be refused, with arguments that would do nothing anyway if the filter were off.
 _REFUSED_CALLS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
@@ -96,6 +101,57 @@ def try_signal_scope() -> Verdict:
         return "its parent can be signalled" if _is_granted(lambda: os.kill(parent, 0)) else ""
 
     return _in_child(child)
+
+
+def try_namespaces(view: str, slot: str) -> Verdict:
+    """Return whether a session in namespaces of its own sees its slot and the view, no more."""
+    outside = os.getpid()
+    folders = sorted({*os.listdir(view)})
+
+    def child() -> str:
+        signal.alarm(_PATIENCE_SECONDS)
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        reading, writing = os.pipe()
+
+        def look() -> NoReturn:
+            problem = "it ended before it had looked around"
+            try:
+                problem = _look_around(view, slot, folders, outside)
+            except BaseException as error:  # noqa: BLE001  # whatever it was, it did not hold
+                problem = repr(error)
+            finally:
+                os.write(writing, b"." + problem.encode()[:500])
+                os._exit(0)
+
+        inside = namespaces.fork(look)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as answer:
+            said = answer.read().decode("utf-8", "replace")
+        os.kill(inside.init, signal.SIGKILL)
+        return said[1:] if said else "it said nothing"
+
+    return _in_child(child)
+
+
+def _look_around(view: str, slot: str, folders: Sequence[str], outside: int) -> str:
+    namespaces.enter_view(view, slot)
+    Path("probe").write_bytes(b"x")
+    Path("probe").unlink()
+    kernel.drop_capabilities()
+    checks: tuple[tuple[str, Callable[[], bool]], ...] = (
+        ("the machine's folders show", lambda: sorted(os.listdir("/")) != folders),
+        ("processes show", lambda: Path(f"/proc/{outside}").exists()),
+        ("it has a process number of the machine's", lambda: os.getpid() > _FIRST_PIDS),
+        ("a process outside can be signalled", lambda: _is_granted(lambda: os.kill(outside, 0))),
+        ("a network shows", lambda: [name for _, name in socket.if_nameindex()] != ["lo"]),
+        ("the view can be written", lambda: _is_granted(Path("/probe").mkdir)),
+        ("a mount is let through", lambda: _is_granted(_mount_something)),
+    )
+    return next((problem for problem, is_so in checks if is_so()), "")
+
+
+def _mount_something() -> None:
+    kernel.mount("sandbox", SESSION_FOLDER, "tmpfs", 0)
 
 
 def _is_granted(attempt: Callable[[], object]) -> bool:

@@ -14,10 +14,17 @@ from sandbox_runner.settings import RunnerSettings
 
 @dataclass(frozen=True, slots=True)
 class Shield:
-    """What every session is confined with, tried out, and what to tell of it."""
+    """What every session is confined with, tried out, and what to tell of it.
+
+    Attributes
+    ----------
+    view
+        The root of sessions in namespaces of their own, None where they have none.
+    """
 
     landlock_abi: int
     filter: Program | None
+    view: str | None
     protections: tuple[Protection, ...]
     is_safe: bool
 
@@ -36,14 +43,37 @@ def interpreter_paths() -> InterpreterPaths:
 
 
 def raise_shield(
-    settings: RunnerSettings, *, probe_slot: str, has_quota: bool, has_private_mounts: bool
+    settings: RunnerSettings,
+    *,
+    probe_slot: str,
+    has_quota: bool,
+    has_private_mounts: bool,
+    view: str | None,
+    view_problem: str,
 ) -> Shield:
     """Build what confines sessions and try each part out."""
     abi, landlock_lines = _landlock(settings, probe_slot)
-    program, filter_line = _filter(settings, is_scoped=abi >= landlock.ABI_SCOPES)
+    used_view, namespaces_line = _namespaces(settings, probe_slot, view, view_problem)
+    keeps_signals = abi >= landlock.ABI_SCOPES or used_view is not None
+    program, filter_line = _filter(settings, is_scoped=keeps_signals)
     is_safe = abi > 0 and program is not None
-    lines = (*landlock_lines, filter_line, *_others(settings, has_quota, has_private_mounts))
-    return Shield(abi, program, lines, is_safe)
+    others = _others(settings, has_quota, has_private_mounts)
+    lines = (*landlock_lines, filter_line, namespaces_line, *others)
+    return Shield(abi, program, used_view, lines, is_safe)
+
+
+def _namespaces(
+    settings: RunnerSettings, probe_slot: str, view: str | None, problem: str
+) -> tuple[str | None, Protection]:
+    """Return the view if a session in namespaces of its own was seen to be shut in, else None."""
+    if not settings.namespaces:
+        return None, Protection("namespaces", "disabled", "switched off by a setting")
+    if view is None:
+        return None, Protection("namespaces", "unavailable", problem)
+    verdict = probe.try_namespaces(view, probe_slot)
+    if not verdict.holds:
+        return None, Protection("namespaces", "unavailable", verdict.detail)
+    return view, Protection("namespaces", "active", "user, pid, network, IPC, mount, uts")
 
 
 def _landlock(settings: RunnerSettings, probe_slot: str) -> tuple[int, tuple[Protection, ...]]:

@@ -56,6 +56,9 @@ class RunnerSettings:
         Use no newer Landlock than this (to try out old kernels).
     private_mounts
         Hide the machine's folders from sessions where the kernel lets us.
+    namespaces
+        Give each session processes, network and mounts of its own where the kernel lets us; needs
+        private_mounts.
     tmpfs
         Give each slot a file system of its own where the kernel lets us.
     memory_bytes, processes, output_bytes, file_bytes, disk_bytes, disk_entries, open_files
@@ -79,6 +82,7 @@ class RunnerSettings:
     gid: int = 64123
     landlock_abi_max: int = 1000
     private_mounts: bool = True
+    namespaces: bool = True
     tmpfs: bool = True
     memory_bytes: int = 512 * _MIB
     processes: int = 64
@@ -210,6 +214,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "gid": _integer(1, 2**32 - 2),
     "landlock_abi_max": _integer(0, 1000),
     "private_mounts": _boolean,
+    "namespaces": _boolean,
     "tmpfs": _boolean,
     "memory_bytes": _integer(16 * _MIB, 1 << 40),
     "processes": _integer(1, 4096),

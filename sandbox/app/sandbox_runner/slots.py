@@ -14,6 +14,7 @@ from sandbox_runner import kernel, mounts
 from sandbox_runner.policy import SessionLimits
 
 _LOCK_NAME: Final = ".lock"
+_VIEW_NAME: Final = ".view"
 _HOUSE_PREFIX: Final = "house-"
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -60,6 +61,11 @@ class SlotHouse:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = str(Path(base) / self._name)
 
+    def make_view_folder(self) -> str:
+        """Return a new empty folder for the root that sessions see; `close` takes it away."""
+        os.mkdir(_VIEW_NAME, 0o700, dir_fd=self._house)
+        return f"{self.path}/{_VIEW_NAME}"
+
     def create(self, limits: SessionLimits) -> Slot:
         """Return a new empty slot."""
         name = secrets.token_hex(16)
@@ -87,14 +93,31 @@ class SlotHouse:
     def close(self) -> None:
         """Wipe the house."""
         for name in os.listdir(self._house):
-            if name != _LOCK_NAME:
+            if name not in {_LOCK_NAME, _VIEW_NAME}:
                 self.remove(
                     Slot(f"{self.path}/{name}", has_quota=os.path.ismount(f"{self.path}/{name}"))
                 )
-        wipe(self._base, self._name)
+        if self._remove_view():
+            wipe(self._base, self._name)
         os.close(self._lock)
         os.close(self._house)
         os.close(self._base)
+
+    def _remove_view(self) -> bool:
+        """Say whether no view is left: the machine's folders lie in it and must not be wiped."""
+        view = f"{self.path}/{_VIEW_NAME}"
+        while os.path.ismount(view):
+            try:
+                kernel.unmount(view)
+            except OSError:
+                return False
+        try:
+            os.rmdir(_VIEW_NAME, dir_fd=self._house)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def _mount(self, path: str, limits: SessionLimits) -> bool:
         uid, gid = self._owner or (os.geteuid(), os.getegid())

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox_runner.namespaces import Inside
+
 _REAP_PAUSE_SECONDS: Final = 0.0005
 _KILL_PATIENCE_SECONDS: Final = 30.0
 
@@ -51,10 +53,17 @@ class ProcessTree:
         reaches exactly this session. Otherwise the tree is swept by parenthood.
     is_single
         Whether the worker cannot start processes, so that it is the whole tree.
+    inside
+        The session's namespaces, where it has some. Their init is also a child of this process;
+        it passes signals on, and the session ends with it.
     """
 
-    def __init__(self, root: int, *, is_scoped: bool, is_single: bool) -> None:
+    def __init__(
+        self, root: int, *, is_scoped: bool, is_single: bool, inside: Inside | None = None
+    ) -> None:
         self.root = root
+        self._inside = inside
+        self._init = 0 if inside is None else inside.init
         self._is_scoped = is_scoped
         self._is_single = is_single
         self._exit: Exit | None = None
@@ -80,9 +89,9 @@ class ProcessTree:
         """End every process of the session and reap it."""
         limit = time.monotonic() + _KILL_PATIENCE_SECONDS
         while time.monotonic() < limit:
-            if not self._is_scoped and not self._is_single:
+            if not self._is_scoped and not self._is_single and not self._init:
                 self._signal(signal.SIGSTOP)  # so that nothing forks during the sweep
-            self._signal(signal.SIGKILL)
+            self._end_all()
             if self._reap_all():
                 return
             time.sleep(_REAP_PAUSE_SECONDS)
@@ -102,7 +111,8 @@ class ProcessTree:
         """Return what the session uses now; of a session that has ended, nothing."""
         if self._is_single:
             return _usage(_read(self._status))
-        parts = [_usage(status_of(pid)) for pid in descendants(os.getpid())]
+        counted = (pid for pid in descendants(os.getpid()) if pid != self._init)
+        parts = [_usage(status_of(pid)) for pid in counted]
         return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
     def latest_peak_bytes(self) -> int:
@@ -120,6 +130,8 @@ class ProcessTree:
             if self._is_single:
                 if self._exit is None:
                     os.kill(self.root, number)
+            elif self._inside is not None:
+                self._inside.signal_all(number)
             elif self._is_scoped:
                 os.kill(-1, number)
             else:
@@ -127,6 +139,12 @@ class ProcessTree:
                     os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # nobody is left, or one ended while we looked
+
+    def _end_all(self) -> None:
+        if self._inside is None:
+            self._signal(signal.SIGKILL)
+        elif self._init:
+            os.kill(self._init, signal.SIGKILL)  # the kernel takes the rest
 
     def _reap_all(self) -> bool:
         """Reap what has ended; say whether nobody is left."""
@@ -139,6 +157,8 @@ class ProcessTree:
                 return False
             if pid == self.root:
                 self._exit = _exit(status)
+            elif pid == self._init:
+                self._init = 0
 
 
 def descendants(root: int) -> Iterator[int]:

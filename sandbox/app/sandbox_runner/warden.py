@@ -68,11 +68,15 @@ class WardenConfig:
     packages_dir: str | None
     max_timeout_seconds: float
     shared_tasks: int
+    has_namespaces: bool = False
 
     @property
     def is_scoped(self) -> bool:
-        """Whether the kernel can keep a warden's signals inside its session."""
-        return self.landlock_abi >= landlock.ABI_SCOPES
+        """Whether a warden enters a signal scope, which keeps its signals inside its session.
+
+        With namespaces the session's init sends them, and behind Landlock nothing can be mounted.
+        """
+        return self.landlock_abi >= landlock.ABI_SCOPES and not self.has_namespaces
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from sandbox_runner import kernel, landlock, link, report, seccomp
+from sandbox_runner import kernel, landlock, link, namespaces, report, seccomp
 from sandbox_runner.cell import Namespace
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
@@ -22,6 +22,7 @@ READY: Final = b"ready"
 LINE_FD: Final = 3
 _FIRST_FREE_FD: Final = 4
 EXIT_SETUP_FAILED: Final = 71
+_MAX_REASON_BYTES: Final = 500
 EXIT_REPORT_FAILED: Final = 70
 _OOM_SCORE: Final = 1000
 _NICENESS: Final = 5
@@ -50,6 +51,8 @@ class Confinement:
         The worker's whole environment.
     workspace
         The user's folder, if cells see it.
+    view
+        The root that a session in namespaces of its own gets; None where there are none.
     """
 
     slot: str
@@ -58,6 +61,7 @@ class Confinement:
     filter: Program | None
     environment: Mapping[str, str]
     workspace: PathRule | None = None
+    view: str | None = None
 
 
 def main(
@@ -65,7 +69,8 @@ def main(
 ) -> NoReturn:
     """Take over a forked process: confine it, report, and serve until the warden is gone."""
     try:
-        kernel.die_with_parent(signal.SIGKILL, warden_pid)
+        if confinement.view is None:
+            kernel.die_with_parent(signal.SIGKILL, warden_pid)
         _place_descriptors(line.detach(), stdout, stderr)
         _confine(confinement)
         channel = socket.socket(fileno=LINE_FD)
@@ -77,9 +82,16 @@ def main(
         sys.path[:] = [path for path in sys.path if path != _OWN_PARENT]
         channel.send(READY)
     except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may run unconfined
-        os.write(2, f"sandbox: the session could not be set up: {error!r}\n".encode())
+        _say_why(error)
         os._exit(EXIT_SETUP_FAILED)
     _serve(channel, namespace, streams)
+
+
+def _say_why(error: BaseException) -> None:
+    try:
+        socket.socket(fileno=os.dup(LINE_FD)).send(repr(error).encode()[:_MAX_REASON_BYTES])
+    except OSError:
+        return  # the line is not in its place yet; the warden sees the end
 
 
 def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) -> NoReturn:
@@ -146,15 +158,19 @@ def _confine(confinement: Confinement) -> None:
     # cell does.
     os.setsid()
     os.nice(_NICENESS)
-    os.chdir(confinement.slot)
-    os.umask(_PRIVATE if confinement.workspace is None else _link(confinement.workspace))
     os.environ.clear()
     os.environ.update(confinement.environment)
     # Files of a process that is not dumpable belong to root, and so would this one.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    if confinement.view is None:
+        os.chdir(confinement.slot)
+    else:
+        namespaces.enter_view(confinement.view, confinement.slot)
+    os.umask(_PRIVATE if confinement.workspace is None else _link(confinement.workspace))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    kernel.drop_capabilities()
     if confinement.landlock_abi:
         ruleset = landlock.create_ruleset(confinement.paths, confinement.landlock_abi)
         landlock.restrict_self(ruleset)

@@ -17,6 +17,7 @@ from sandbox_runner.policy import path_rules
 from sandbox_runner.protections import Shield, interpreter_paths, raise_shield
 from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
+from sandbox_runner.view import SESSION_FOLDER
 from sandbox_runner.warden import WardenConfig
 from sandbox_runner.worker import Confinement
 
@@ -60,6 +61,8 @@ class ZygoteConfig:
         Whether slots have a file system of their own.
     has_private_mounts
         Whether the machine's folders are hidden.
+    view, view_problem
+        The root for sessions in namespaces of their own, or why there is none.
     """
 
     settings: RunnerSettings
@@ -67,6 +70,8 @@ class ZygoteConfig:
     probe_slot: str
     has_quota: bool
     has_private_mounts: bool
+    view: str | None
+    view_problem: str
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "ZygoteConfig":
@@ -106,6 +111,8 @@ def main() -> None:
         probe_slot=config.probe_slot,
         has_quota=config.has_quota,
         has_private_mounts=config.has_private_mounts,
+        view=config.view,
+        view_problem=config.view_problem,
     )
     # Nobody of the same user may read its memory or trace it.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -143,6 +150,7 @@ class Zygote:
             packages_dir=settings.packages_dir,
             max_timeout_seconds=settings.max_timeout_seconds,
             # A few threads in each other session; few, where a fork bomb would use them up.
+            has_namespaces=shield.view is not None,
             shared_tasks=(2 if settings.subprocesses else 16) * settings.slots,
         )
 
@@ -191,14 +199,16 @@ class Zygote:
             os._exit(0)
 
     def _confinement(self, order: Spawn) -> Confinement:
+        view = self._shield.view
+        folder = order.slot if view is None else SESSION_FOLDER
         rules = path_rules(
             self._interpreter,
-            slot=order.slot,
+            slot=folder,
             packages=self._settings.packages_dir,
             allow_subprocesses=self._settings.subprocesses,
             workspace=self._settings.workspace_rule,
         )
-        own = {"HOME": order.slot, "TMPDIR": order.slot, "MPLCONFIGDIR": order.slot}
+        own = {"HOME": folder, "TMPDIR": folder, "MPLCONFIGDIR": folder}
         workspace = self._settings.workspace_rule
         if workspace is not None:
             own["WORKSPACE"] = workspace.path
@@ -209,6 +219,7 @@ class Zygote:
             filter=self._shield.filter,
             environment=MappingProxyType({**ENVIRONMENT, **own}),
             workspace=workspace,
+            view=view,
         )
 
     def _reap(self) -> None:

@@ -18,6 +18,7 @@ from sandbox_runner.file_messages import (
 )
 from sandbox_runner.launch import RunnerProcess
 from sandbox_runner.protocol import Cancel
+from sandbox_support.session_processes import warden_of, worker_of
 
 StartRunner = Callable[..., RunnerProcess]
 MIB = 1 << 20
@@ -272,7 +273,7 @@ def test_download_that_is_given_up_leaves_the_session_whole(session: RunnerSessi
 
 
 def test_slow_reader_costs_no_memory(runner: RunnerProcess, session: RunnerSession) -> None:
-    warden = session.run("import os\nos.getppid()").done.result
+    warden = warden_of(worker_of(runner, session)).pid
     session.run("open('big', 'wb').write(bytes(60 << 20))")
     before = _resident_bytes(str(warden))
     session.send(ReadFile("big"))

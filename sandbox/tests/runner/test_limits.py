@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import psutil
 import pytest
 from sandbox_runner.client import RefusedError, RunnerSession, hello
 from sandbox_runner.launch import RunnerProcess
 from sandbox_runner.protocol import Limits
+from sandbox_support.session_processes import worker_of
 
 
 def test_spinning_cell_is_killed_soon_after_its_limit(session: RunnerSession) -> None:
@@ -123,12 +122,13 @@ def test_cancel_ends_the_run_and_the_session(session: RunnerSession) -> None:
 
 def test_hang_up_ends_the_session_and_frees_its_slot(runner: RunnerProcess) -> None:
     session = RunnerSession(runner.socket)
-    session.start("import os\nprint(os.getpid(), os.getcwd())\nwhile True: pass", 20)
+    worker = worker_of(runner, session)
+    free = _free_slots(runner)
+    session.start("print(1)\nwhile True: pass", 20)
     session.wait_for_output(b"\n")
-    pid, slot = bytes(session._output[2]).decode().split()
     session.hang_up()
-    _wait_until(lambda: not psutil.pid_exists(int(pid)))
-    _wait_until(lambda: not Path(slot).exists())
+    _wait_until(lambda: not worker.is_running())
+    _wait_until(lambda: _free_slots(runner) == free + 1)
 
 
 def test_close_ends_the_session(runner: RunnerProcess) -> None:

@@ -1,7 +1,6 @@
 """What is left when a part of the chain is killed: nothing, and the rest goes on."""
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ import pytest
 from sandbox_runner import client
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess
+from sandbox_support.session_processes import warden_of, worker_of
 
 StartRunner = Callable[..., RunnerProcess]
 
 
-@pytest.fixture
-def fresh(start_runner: StartRunner) -> RunnerProcess:
-    runner = start_runner(pool="1", slots="4")
+@pytest.fixture(params=["1", "0"], ids=["namespaces", "plain"])
+def fresh(request: pytest.FixtureRequest, start_runner: StartRunner) -> RunnerProcess:
+    runner = start_runner(pool="1", slots="4", namespaces=request.param)
     if not client.hello(runner.socket).is_safe:
         pytest.skip("this kernel cannot confine a session")
     return runner
@@ -49,9 +49,10 @@ def _all_gone(processes: list[psutil.Process]) -> bool:
 
 def test_killed_worker_ends_its_session_with_the_truth(fresh: RunnerProcess) -> None:
     with RunnerSession(fresh.socket) as session:
-        session.start("import os\nprint(os.getpid())\nwhile True: pass", 20)
+        worker = worker_of(fresh, session)
+        session.start("print(1)\nwhile True: pass", 20)
         session.wait_for_output(b"\n")
-        os.kill(int(bytes(session._output[2])), signal.SIGKILL)
+        worker.kill()
         done = session.finish().done
     assert (done.status, done.signal, done.session_ended) == ("killed", "SIGKILL", True)
     _answers(fresh)
@@ -59,25 +60,25 @@ def test_killed_worker_ends_its_session_with_the_truth(fresh: RunnerProcess) -> 
 
 def test_worker_killed_between_runs_is_said_at_the_next(fresh: RunnerProcess) -> None:
     with RunnerSession(fresh.socket) as session:
-        pid = int(session.run("import os\nos.getpid()").done.result or 0)
-        os.kill(pid, signal.SIGKILL)
-        _wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        worker = worker_of(fresh, session)
+        worker.kill()
+        _wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE)
         done = session.run("1").done
     assert (done.status, done.session_ended) == ("killed", True)
 
 
 def test_killed_warden_leaves_no_worker(fresh: RunnerProcess) -> None:
     session = RunnerSession(fresh.socket)
-    session.start("import os\nprint(os.getpid())\nwhile True: pass", 20)
+    worker = worker_of(fresh, session)
+    warden = warden_of(worker)
+    session.start("print(1)\nwhile True: pass", 20)
     session.wait_for_output(b"\n")
-    worker = psutil.Process(int(bytes(session._output[2])))
-    warden = worker.parent()
-    assert warden is not None
+    below = warden.children(recursive=True)
     warden.kill()
     with pytest.raises((EOFError, ConnectionResetError)):
         session.finish()
     session.hang_up()
-    _wait_until(lambda: _all_gone([worker, warden]))
+    _wait_until(lambda: _all_gone([warden, *below]))
     _answers(fresh)
 
 
@@ -138,13 +139,14 @@ def test_subprocesses_never_outlive_their_session(start_runner: StartRunner, vic
     code = (
         "import os, time\nfor i in range(3):\n    if os.fork() == 0:\n        os.setsid()\n"
         "        if os.fork() == 0: time.sleep(600)\n        os._exit(0)\n"
-        "    os.wait()\nprint(os.getppid())\ntime.sleep(600)"
+        "    os.wait()\nprint(1)\ntime.sleep(600)"
     )
+    warden = warden_of(worker_of(runner, session))
+    idle = len(warden.children(recursive=True))
     session.start(code, 60)
     session.wait_for_output(b"\n")
-    warden = psutil.Process(int(bytes(session._output[2])))
     below = warden.children(recursive=True)
-    assert len(below) == 4
+    assert len(below) == idle + 3
     if victim == "listener":
         runner.process.kill()
         runner.process.wait(10)
