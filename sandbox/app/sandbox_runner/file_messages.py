@@ -6,11 +6,11 @@ either before its time.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sandbox_runner.frames import ProtocolError
-from sandbox_runner.message_fields import only, string
+from sandbox_runner.message_fields import members, only, string
 
 FileKind: TypeAlias = Literal["file", "folder", "link", "other"]
 FileReason: TypeAlias = Literal[
@@ -62,7 +62,7 @@ REQUESTS: Final[Mapping[str, type[FileRequest]]] = {
 
 def request_message(request: FileRequest) -> dict[str, Any]:
     """Return a request as a JSON message."""
-    return {"op": _REQUEST_NAMES[type(request)], **asdict(request)}
+    return {"op": _REQUEST_NAMES[type(request)], **members(request)}
 
 
 def parse_request(op: str, message: Mapping[str, Any]) -> FileRequest:
@@ -177,7 +177,7 @@ EVENTS: Final = frozenset(_EVENT_NAMES.values())
 
 def event_message(event: FileEvent) -> dict[str, Any]:
     """Return an event as a JSON message."""
-    return {"event": _EVENT_NAMES[type(event)], **asdict(event)}
+    return {"event": _EVENT_NAMES[type(event)], **members(event)}
 
 
 def parse_event(name: str, message: Mapping[str, Any]) -> FileEvent:

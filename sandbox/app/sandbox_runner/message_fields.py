@@ -2,9 +2,35 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
 
 from sandbox_runner.frames import Frame, FrameKind, ProtocolError
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+
+_names_of: Final[dict[type, tuple[str, ...]]] = {}
+
+
+def members(message: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, and of those that it holds, as JSON takes them.
+
+    `asdict` would do; it copies every value and takes four times as long, for each cell.
+    """
+    kind = type(message)
+    names = _names_of.get(kind)
+    if names is None:
+        names = _names_of[kind] = tuple(field.name for field in fields(message))
+    return {name: _plain(getattr(message, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return members(value) if is_dataclass(value) else value
 
 
 def dump(message: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ drift from the other.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sandbox_runner import file_messages
@@ -23,7 +23,15 @@ from sandbox_runner.frames import (
     decode_header,
     encode_frame,
 )
-from sandbox_runner.message_fields import dump, load, only, optional_string, positive, string
+from sandbox_runner.message_fields import (
+    dump,
+    load,
+    members,
+    only,
+    optional_string,
+    positive,
+    string,
+)
 from sandbox_runner.rich_messages import OutputHead, parse_heads
 
 # The frames' names as well: who speaks the protocol imports one module.
@@ -151,7 +159,7 @@ def encode_request(request: Request) -> bytes:
     """Return the frame of a request."""
     if isinstance(request, FileRequest):
         return encode_frame(FrameKind.JSON, dump(file_messages.request_message(request)))
-    message = {"op": _OP_NAMES[type(request)], **asdict(request)}
+    message = {"op": _OP_NAMES[type(request)], **members(request)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 
@@ -325,7 +333,7 @@ def encode_event(event: Event) -> bytes:
     """Return the frame of an event."""
     if isinstance(event, FileEvent):
         return encode_frame(FrameKind.JSON, dump(file_messages.event_message(event)))
-    message = {"event": _EVENT_NAMES[type(event)], **asdict(event)}
+    message = {"event": _EVENT_NAMES[type(event)], **members(event)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 

@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 from sandbox_runner import kernel, landlock, link, namespaces, report, seccomp
 from sandbox_runner.cell import Namespace
+from sandbox_runner.message_fields import members
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
 from sandbox_runner.streams import StandardStreams
@@ -119,7 +120,7 @@ def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) 
 def _run(namespace: Namespace, source: str) -> bytes:
     outcome = namespace.run(source)
     heads, content = namespace.showcase.pack()
-    return report.pack({**asdict(outcome), **heads}, content)
+    return report.pack({**members(outcome), **heads}, content)
 
 
 def _send(line: socket.socket, tag: bytes, payload: bytes) -> None:
