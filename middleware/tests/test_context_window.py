@@ -17,13 +17,17 @@ RULES = SystemMessage("rules " * 20)
 LAST = UserMessage("And now?")
 
 
+def words(size: int) -> str:
+    return "some words " * (size // 11) + "x" * (size % 11)
+
+
 def exchange(number: int, size: int = 400) -> tuple:
-    return (UserMessage(f"question {number} " + "q" * size), AssistantMessage("a" * size))
+    return (UserMessage(f"question {number} " + words(size)), AssistantMessage(words(size)))
 
 
 def call_and_result(number: int, size: int) -> tuple:
     call = ToolCall(f"c{number}", "execute_code", '{"code": "1"}')
-    return (AssistantMessage("", (call,)), ToolMessage(call.id, call.name, "r" * size))
+    return (AssistantMessage("", (call,)), ToolMessage(call.id, call.name, words(size)))
 
 
 def cut(messages, window, answer_tokens=100):
@@ -46,7 +50,7 @@ def test_oldest_results_go_first():
     fitted = cut(messages, 1800)
     results = [message.text for message in fitted.messages if isinstance(message, ToolMessage)]
     assert "removed" in results[0]
-    assert results[1] == "r" * 4000
+    assert results[1] == words(4000)
     assert len(fitted.messages) == len(messages)
     assert fitted.notice is not None
     assert "1 older tool result" in fitted.notice
@@ -112,3 +116,18 @@ def test_halves_of_a_character_are_joined_or_replaced():
     assert sound("plain é \U0001f600") == "plain é \U0001f600"
     assert not is_sound("\ud800")
     assert sound_value({"a": ["\ud800", 1, None]}) == {"a": ["\ufffd", 1, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "fewest", "most"),
+    [
+        # Wide bounds: a word is a token or a little more, a digit a third of one or a whole one.
+        ("The quick brown fox jumps over the lazy dog. " * 100, 900, 1300),
+        ("9" * 12 + "\n", 5, 14),
+        ("314159,271828,141421\n" * 100, 900, 2100),
+        ("dGhpcyBpcyBub3QgYSBzZWNyZXQgYnV0IGl0IGxvb2tzIGxpa2Ugb25l" * 20, 560, 800),
+        ("时间" * 500, 600, 1100),
+    ],
+)
+def test_estimate_is_careful_for_what_costs_more_than_prose(text, fewest, most):
+    assert fewest <= estimated_tokens((UserMessage(text),)) <= most

@@ -197,6 +197,13 @@ async def test_stream_that_is_cut_once_is_asked_for_again(stand_in, wire):
     assert (await ask(stand_in)).text == "Whole"
 
 
+async def test_refusal_without_a_word_is_a_foreign_host_name_and_no_key(stand_in):
+    stand_in.script = [lambda _, __: Response(status_code=403)]
+    with pytest.raises(LlmFailed, match="host name that it does not know"):
+        await ask(stand_in, key="a-key-of-mine")
+    assert len(stand_in.bodies) == 1
+
+
 async def test_answer_that_somebody_has_read_is_not_asked_for_again(stand_in, wire):
     stand_in.script = [wire.breaks_after(wire.chunk({"content": "Half"})), wire.says("Whole")]
     heard: list[Any] = []

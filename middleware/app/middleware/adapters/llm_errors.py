@@ -103,6 +103,15 @@ class Blame:
             hop=_HOP,
         )
 
+    def forbidden(self) -> LlmRejected:
+        """Blame a server that refused without a word."""
+        return LlmRejected(
+            f"The model's server at {self._url} refused the request with status 403 and no word. "
+            "Ollama does so for a host name that it does not know: name its IP address in "
+            "LLM_BASE_URL, or let it listen on more than loopback (OLLAMA_HOST=0.0.0.0).",
+            hop=_HOP,
+        )
+
     def busy(self, said: str, retry_after: float | None) -> LlmBusy:
         """Blame a full queue."""
         return LlmBusy(
@@ -183,7 +192,7 @@ def typed(error: openai.OpenAIError, blame: Blame) -> StackError:
         retry_after = error.response.headers.get("retry-after", "")
         return of_status(
             error.status_code,
-            _message(error),
+            _message(error) if error.response.content else "",
             blame,
             retry_after=float(retry_after) if retry_after.isdigit() else None,
         )
@@ -200,6 +209,8 @@ def of_status(  # noqa: PLR0911  # one line a status is the readable form of thi
 ) -> StackError:
     """Return the error for an HTTP status and what the server said with it."""
     words = said.lower()
+    if status == 403 and not said:  # noqa: PLR2004  # HTTP's own number
+        return blame.forbidden()
     if status in {401, 403}:
         return blame.refused_key()
     if status in {429, 503}:
