@@ -140,12 +140,12 @@ BOARD = Board(
         ),
         Panel(
             title="Sessions that were ready",
-            description="Share of sessions that were there within 5 milliseconds: those that the "
+            description="Share of sessions that were there within 10 milliseconds: those that the "
             "runner kept ready. A low share asks for a larger SANDBOX_RUNNER_POOL.",
             unit="percentunit",
             queries=(
                 Query(
-                    'sum(rate(sandbox_session_open_seconds_bucket{le="0.005"}[$__rate_interval]))'
+                    'sum(rate(sandbox_session_open_seconds_bucket{le="0.01"}[$__rate_interval]))'
                     " / sum(rate(sandbox_session_open_seconds_count[$__rate_interval]))",
                     "ready at once",
                 ),

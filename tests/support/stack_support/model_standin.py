@@ -117,17 +117,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, delta: dict[str, Any], finish: str) -> None:
         self._begin_stream()
         self._chunk(delta, None)
-        self._chunk({}, finish)
+        self._chunk({}, finish, self._usage(delta))
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None) -> None:
+    def _usage(self, delta: dict[str, Any]) -> dict[str, int]:
+        """Count as models roughly do: four letters are a token."""
+        prompt = len(json.dumps(self.model.asked[-1])) // 4
+        said = len(json.dumps(delta)) // 4
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": said,
+            "total_tokens": prompt + said,
+        }
+
+    def _chunk(
+        self, delta: dict[str, Any], finish: str | None, usage: dict[str, int] | None = None
+    ) -> None:
         document = {
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": MODEL,
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            "usage": usage,
         }
         self.wfile.write(f"data: {json.dumps(document)}\n\n".encode())
         self.wfile.flush()
