@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import certifi
-
 # Ours, then uv's name of each: what the world's pip and uv settings say about the index.
 _PASSED_ON: Final = (
     ("UV_INDEX", "UV_INDEX"),
@@ -131,14 +129,14 @@ class PackageIndex:
         return tuple(str(path) for path in (*filter(None, names), *self.folders))
 
     @cached_property
-    def tls(self) -> ssl.SSLContext:
-        """What certificates are checked with, as uv would."""
+    def tls(self) -> ssl.SSLContext | bool:
+        """What certificates are checked with, as uv would: True is what the client brings."""
         file, folder = self.settings.get("SSL_CERT_FILE"), self.settings.get("SSL_CERT_DIR")
         if file or folder:
             return ssl.create_default_context(cafile=file, capath=folder)
         if self.settings.get("UV_SYSTEM_CERTS") or self.settings.get("UV_NATIVE_TLS"):
             return ssl.create_default_context()
-        return ssl.create_default_context(cafile=certifi.where())
+        return True
 
     def is_insecure(self, host: str, port: int) -> bool:
         """Whether the operator said that this host's certificate is not to be checked."""
