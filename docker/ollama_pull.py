@@ -24,7 +24,7 @@ DEFAULT_OLLAMA = "http://ollama:11434"
 SILENCE_SECONDS = 900.0
 ASK_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 300.0
+LONGEST_PAUSE_SECONDS = 60.0
 # The reader takes a file that was not touched for some of these as left behind.
 BEAT_SECONDS = 1.0
 LINE_EVERY_PERCENT = 5

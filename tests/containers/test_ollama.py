@@ -180,7 +180,7 @@ def test_pull_is_told_of_by_percent_and_then_the_chat_works(
             told.append(answer["detail"])
         return bool(told)
 
-    wait_until(is_told, within=90, what="the chat says how far the pull is", every=0.3)
+    wait_until(is_told, within=120, what="the chat says how far the pull is", every=0.3)
     status, said = readiness(default_stack)
     assert status == 200 or "still being pulled" in said
     wait_until(lambda: ask(default_stack)[0] == 200, within=60, what="the model is there")
