@@ -42,7 +42,7 @@ MODES: dict[str, dict[str, str]] = {
 # How a step may end where that is not simply "ok".
 STATUSES: dict[str, tuple[set[str], ...]] = {
     "f05": ({"ok", "killed", "timeout"},),
-    "f03": ({"ok", "timeout"},),
+    "f03": ({"ok", "timeout", "killed"},),
     "i01": ({"timeout"},),
     "i03": ({"error"}, {"ok"}, {"ok"}),
     "i05": ({"crashed"}, {"error"}, {"crashed"}, {"error"}, {"error"}),
