@@ -130,6 +130,12 @@ def test_install_names_the_closure() -> None:
     )
     done = PackageInstalled(package="requests", version="2.32.0", installed=parts)
     assert shape_installed(done) == "Installed requests 2.32.0, and with it idna 3.7."
+    yaml = InstalledPackage(name="pyyaml", version="6", modules=("yaml",))
+    named = PackageInstalled(package="pyyaml", version="6", installed=(yaml,))
+    assert shape_installed(named) == "Installed pyyaml 6. In code: import yaml"
+    idna = InstalledPackage(name="idna", version="3", modules=("idna",))
+    plain = PackageInstalled(package="idna", version="3", installed=(idna,))
+    assert shape_installed(plain) == "Installed idna 3."
     there = PackageInstalled(package="six", version="1", installed=(), already_present=True)
     assert shape_installed(there) == "six 1 is already installed."
 

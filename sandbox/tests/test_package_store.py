@@ -77,6 +77,7 @@ async def test_package_is_listed_with_the_hash_of_its_wheel(
     entry = next(each for each in listed if each["name"] == "zebrafact")
     assert entry["sha256"] == release.listing("")["hashes"]["sha256"]  # type: ignore[index]  # as served
     assert entry["size_bytes"] > 0
+    assert entry["modules"] == ["zebrafact"]
 
 
 async def test_one_request_serves_a_session_and_all_new_ones(

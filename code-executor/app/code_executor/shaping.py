@@ -12,6 +12,7 @@ from servicekit.wire.execution import (
 # What was asked for stands at the end of most outputs as often as at the start of them.
 _HEAD_SHARE = 2 / 3
 _MAX_LISTED_PACKAGES = 400
+_MAX_HINTED_MODULES = 3
 # What MCP clients show as images; SVG is a document, and may hold scripts.
 _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
@@ -151,7 +152,17 @@ def shape_installed(installed: PackageInstalled) -> str:
         for each in installed.installed
         if each.name.lower() != installed.package.lower()
     ]
-    return f"Installed {name}" + (f", and with it {', '.join(others)}." if others else ".")
+    with_it = f", and with it {', '.join(others)}." if others else "."
+    return f"Installed {name}{with_it}{_import_hint(installed)}"
+
+
+def _import_hint(installed: PackageInstalled) -> str:
+    """Say what to import where the package's name does not tell: scikit-learn is sklearn."""
+    own = next((each for each in installed.installed if each.name == installed.package), None)
+    modules = () if own is None else own.modules
+    if not modules or installed.package.replace("-", "_") in {each.lower() for each in modules}:
+        return ""
+    return f" In code: import {', '.join(modules[:_MAX_HINTED_MODULES])}"
 
 
 def shape_packages(packages: PackageList) -> str:

@@ -179,6 +179,7 @@ class PackageStore:
                 version=wheel.package.version,
                 size_bytes=wheel.size_bytes,
                 sha256=wheel.package.sha256,
+                modules=tuple(name for name in wheel.modules if not name.startswith("_")),
             )
             for wheel in wheels
         )

@@ -191,6 +191,9 @@ class InstalledPackage(WireReply):
     version: str
     size_bytes: int = 0
     sha256: str | None = None
+    modules: Annotated[
+        tuple[str, ...], Field(description="what code imports, as far as it is known")
+    ] = ()
 
 
 class PackageInstalled(WireReply):
