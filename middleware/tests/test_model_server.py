@@ -91,7 +91,7 @@ async def test_other_server_is_asked_once_and_left_alone():
         for _ in range(3):
             await known.check()
         assert await known.window(soon()) == 8192
-        assert not known.cuts_silently
+        assert known.cutting_window is None
     assert [path for path in server.asked if path.startswith("/api/")] == [VERSION]
 
 
@@ -113,14 +113,14 @@ async def test_server_that_was_away_may_be_another_one():
         server.is_down = False
         server.answers = {"/v1/models": {"data": [{"id": "m"}]}}
         await known.check()
-        assert not known.cuts_silently
+        assert known.cutting_window is None
 
 
 @pytest.mark.parametrize(("configured", "window"), [(None, 4096), (2048, 2048), (32768, 4096)])
 async def test_window_is_what_ollama_has_loaded_or_less_if_so_set(configured, window):
     async with behind(an_ollama(), configured) as known:
         assert await known.window(soon()) == window
-        assert known.cuts_silently
+        assert known.cutting_window == 4096
 
 
 async def test_model_that_is_not_loaded_is_loaded_to_learn_its_window():
@@ -134,6 +134,14 @@ async def test_model_that_is_not_loaded_is_loaded_to_learn_its_window():
 async def test_window_that_can_t_be_learnt_is_guessed():
     async with behind(an_ollama(api_ps=None)) as known:
         assert await known.window(soon()) == 8192
+
+
+async def test_window_that_was_seen_is_kept_while_the_server_is_too_busy_to_say_it():
+    server = an_ollama()
+    async with behind(server) as known:
+        assert await known.window(soon()) == 4096
+        server.is_down = True
+        assert await known.window(soon()) == 4096
 
 
 async def test_window_of_a_server_that_is_down_is_guessed():

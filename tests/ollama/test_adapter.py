@@ -132,9 +132,9 @@ async def test_message_that_can_t_fit_is_refused_before_it_is_sent(ollama):
 
 async def test_prompt_that_ollama_cut_without_a_word_is_a_failure(ollama):
     # Signs that cost more tokens than the estimate thinks: each letter of a scripted model is one.
-    request = ModelRequest((UserMessage("x" * 3000),), (), window_tokens=1024)
+    request = ModelRequest((UserMessage("x" * 3000),), ())
     async with model_at(ollama, "small-window") as model:
-        await model.check()
+        await model.window(Deadline.after(10))
         with pytest.raises(ContextTooLong, match="cut it without a word"):
             await model.answer(request, Deadline.after(10))
 

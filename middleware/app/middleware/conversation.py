@@ -115,8 +115,6 @@ class ModelRequest:
     ----------
     is_retry_without_thinking
         Asks a model that thought itself into an empty answer to answer without thinking.
-    window_tokens
-        The window that the conversation was fitted to; None where there is none.
     answer_tokens
         What the window leaves free for the answer; None where nothing bounds it.
     """
@@ -124,7 +122,6 @@ class ModelRequest:
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     is_retry_without_thinking: bool = False
-    window_tokens: int | None = None
     answer_tokens: int | None = None
 
 

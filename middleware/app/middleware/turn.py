@@ -132,7 +132,6 @@ class Turn:
         request = ModelRequest(
             fitted.messages,
             offer.tools,
-            window_tokens=progress.window,
             answer_tokens=answer_tokens,
         )
         answer = await self._answer(request, progress.budget.deadline, listener)

@@ -123,7 +123,7 @@ class OpenAiChatModel:
         error_type = ""
         try:
             answer = await self._traced(request, deadline, listener)
-            self._refuse_cut_prompt(answer, request)
+            self._refuse_cut_prompt(answer)
         except StackError as error:
             error_type = error.type
             raise
@@ -207,10 +207,10 @@ class OpenAiChatModel:
                 raise self._blame.cut_off(type(error.__cause__ or error).__name__) from None
         return assembly.answer(self._blame)
 
-    def _refuse_cut_prompt(self, answer: ModelAnswer, request: ModelRequest) -> None:
+    def _refuse_cut_prompt(self, answer: ModelAnswer) -> None:
         """Raise when the server filled its window and answered the rest of the prompt."""
-        window, used = request.window_tokens, answer.usage.prompt_tokens
-        if window is not None and self._server.cuts_silently and used >= window:
+        window = self._server.cutting_window
+        if window is not None and answer.usage.prompt_tokens >= window:
             raise self._blame.cut_prompt(window)
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:

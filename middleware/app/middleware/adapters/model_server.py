@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -57,12 +58,15 @@ class ModelServer:
         self._is_ollama: bool | None = False if endpoint.kind == "embedded" else None
         self._good_card_until = 0.0
         self._listed_window: int | None = None
-        self._said_window: int | None = None
+        self._seen: int | None = None
 
     @property
-    def cuts_silently(self) -> bool:
-        """Whether the server shortens a prompt that is too long without a word."""
-        return bool(self._is_ollama)
+    def cutting_window(self) -> int | None:
+        """The window, in tokens, to which the server cuts a prompt without a word.
+
+        None where it is not known to do so: others than Ollama refuse what is too long.
+        """
+        return self._seen if self._is_ollama else None
 
     async def check(self) -> None:
         """Return when a chat with the model works; raise the reason otherwise."""
@@ -82,13 +86,11 @@ class ModelServer:
         The smaller one of what is set and what the server says. Ollama loads the model to
         say it, which the chat that follows needs in any case.
         """
-        try:
-            seen = await self._seen_window(deadline)
-        except httpx.HTTPError:
-            # The chat that follows finds the same, and says it better.
-            seen = None
-        self._tell(seen)
-        known = [number for number in (seen, self._configured) if number is not None]
+        # Else what was seen last is the best guess, and the chat that follows finds the same
+        # failure and says it better.
+        with suppress(httpx.HTTPError):
+            self._note(await self._seen_window(deadline))
+        known = [number for number in (self._seen, self._configured) if number is not None]
         return min(known) if known else self._endpoint.default_window
 
     async def _check(self) -> None:
@@ -133,11 +135,11 @@ class ModelServer:
             window = await self._ollama.loaded_window(model)
         return window
 
-    def _tell(self, seen: int | None) -> None:
-        """Log a window that is new; one that was set too large is worth a warning."""
-        if seen is None or seen == self._said_window:
+    def _note(self, seen: int | None) -> None:
+        """Keep and log a window that is new; one that was set too large is worth a warning."""
+        if seen is None or seen == self._seen:
             return
-        self._said_window = seen
+        self._seen = seen
         if self._configured is not None and self._configured > seen:
             log.warning(
                 "llm.window",
@@ -152,6 +154,7 @@ class ModelServer:
         """Another server may come back at the same address."""
         if self._endpoint.kind != "embedded":
             self._is_ollama = None
+        self._seen = None
         self._good_card_until = 0.0
 
 
