@@ -236,6 +236,8 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "PYTHON_IMAGE": os.environ.get("PYTHON_IMAGE", "offline/python:3.13"),
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
         "HEALTH_INTERVAL": "1s",
+        # A machine that other tests keep busy needs longer to start.
+        "HEALTH_START_PERIOD": "180s",
         # For `make up` and its like, which would take the newer one where both are here.
         "COMPOSE": " ".join(COMPOSE_COMMANDS[uses_compose_v2()]),
         **changes,
