@@ -1,6 +1,7 @@
 """From intents to calls of the tools that the request offers."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -18,7 +19,19 @@ from embedded_model.intents import (
 
 # The names of a tool, the usual one first; a gateway may put a prefix before it ("code__").
 _NAMES: Mapping[str, tuple[str, ...]] = {
-    "code": ("execute_code", "execute_python", "run_code", "run_python", "sandbox_execute"),
+    "code": (
+        "execute_code",
+        "execute_python",
+        "run_code",
+        "run_python",
+        "sandbox_execute",
+        "execute_python_code",
+        "run_python_code",
+        "python_interpreter",
+        "code_interpreter",
+        "python_repl",
+        "python",
+    ),
     "install": ("install_package", "sandbox_install_package", "install_packages"),
     "list": ("list_packages", "sandbox_list_packages"),
     "now": ("get_current_time", "current_time"),
@@ -69,17 +82,25 @@ class Toolset:
 
     tools: Sequence[OfferedTool] = field(default_factory=tuple)
 
-    def find(self, purpose: str) -> OfferedTool | None:
-        """Return the tool for a purpose, by its name, with or without a prefix."""
-        for name in _NAMES[purpose]:
-            for tool in self.tools:
-                if tool.name == name:
-                    return tool
-        for name in _NAMES[purpose]:
-            for tool in self.tools:
-                if tool.name.endswith((f"__{name}", f".{name}", f"/{name}", f"-{name}")):
-                    return tool
+    def find(self, purpose: str, needed: Collection[str] = ()) -> OfferedTool | None:
+        """Return the tool for a purpose that takes the arguments needed, by its name.
+
+        A gateway or a client may have put something around the name: `stack__execute_code`,
+        `mcp-server_execute_code`, `execute_code_mcp_stack`, `tool_execute_code_post`.
+        """
+        able = [tool for tool in self.tools if _takes(tool, needed)]
+        for pattern in (r"{}", r".*(?:__|[./-]){}", r".*_{}", r"{}_mcp_.+", r"tool_{}_post"):
+            for name in _NAMES[purpose]:
+                for tool in able:
+                    if re.fullmatch(pattern.format(re.escape(name)), tool.name):
+                        return tool
         return None
+
+
+def _takes(tool: OfferedTool, needed: Collection[str]) -> bool:
+    if not tool.properties:
+        return not needed or tool.properties is None
+    return all(_offered_name(name, tool.properties) in tool.properties for name in needed)
 
 
 def plan(action: Action, tools: Toolset) -> PlannedCall | Impossible:  # noqa: PLR0911  # one return a case
@@ -112,10 +133,11 @@ def _call(
     arguments: Mapping[str, Any],
     ability: str,
 ) -> PlannedCall | Impossible:
-    tool = next((found for purpose in purposes if (found := tools.find(purpose))), None)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    found = (tools.find(purpose, given) for purpose in purposes)
+    tool = next((tool for tool in found if tool is not None), None)
     if tool is None:
         return Impossible(action, ability)
-    given = {name: value for name, value in arguments.items() if value is not None}
     return PlannedCall(tool.name, _named_as_offered(given, tool), action)
 
 

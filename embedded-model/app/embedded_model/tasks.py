@@ -6,6 +6,8 @@ They quote the chat; nothing in the quotation is a request, so no tool is ever c
 import json
 import re
 
+from embedded_model.small_talk import OUT_OF_SCOPE
+
 _BEGINNING = "### task"
 _HISTORY = re.compile(r"<chat_history>(.*?)(?:</chat_history>|\Z)", re.DOTALL | re.IGNORECASE)
 _USER_LINE = re.compile(
@@ -36,13 +38,27 @@ _SUGGESTIONS = {
 _MAX_TITLE_WORDS = 5
 
 
+_SPEAKER = re.compile(
+    r"^[\s>*-]*(user|human|assistant|ai|bot)[\s*]*:", re.IGNORECASE | re.MULTILINE
+)
+_WANTS_TITLE = re.compile(r"\b(?:title|headline|subject|name)\b", re.IGNORECASE)
+
+
 def is_task(text: str) -> bool:
-    """Say whether a request is a client's hidden task."""
-    return text.lstrip().lower().startswith(_BEGINNING)
+    """Say whether a request is a client's hidden task: it says so, or quotes a chat."""
+    return text.lstrip().lower().startswith(_BEGINNING) or _quotes_chat(text)
+
+
+def _quotes_chat(text: str) -> bool:
+    """Say whether both sides of a chat are quoted: "user: … assistant: …" on lines of their own."""
+    speakers = {match[1].lower() for match in _SPEAKER.finditer(text)}
+    return bool(speakers & {"user", "human"}) and bool(speakers & {"assistant", "ai", "bot"})
 
 
 def answer_task(text: str) -> str:
-    """Answer a task with the JSON object that it asks for."""
+    """Answer a task with the JSON object that it asks for, or a title in plain words."""
+    if not text.lstrip().lower().startswith(_BEGINNING):
+        return _answer_plainly(text)
     asked = _HISTORY.sub(" ", text).lower()
     quoted = _quoted(text)
     topics = [topic for topic, pattern in _TOPICS if pattern.search(quoted)] or ["General"]
@@ -57,9 +73,26 @@ def answer_task(text: str) -> str:
     return json.dumps({"title": _title(quoted, topics)}, ensure_ascii=False)
 
 
+def _answer_plainly(text: str) -> str:
+    asked = text[: _first_speaker(text)]
+    quoted = _quoted(text)
+    if not _WANTS_TITLE.search(asked):
+        return OUT_OF_SCOPE
+    topics = [topic for topic, pattern in _TOPICS if pattern.search(quoted)] or ["General"]
+    title = _title(quoted, topics)
+    is_json = "json" in asked.lower()
+    return json.dumps({"title": title}, ensure_ascii=False) if is_json else title
+
+
+def _first_speaker(text: str) -> int:
+    found = _SPEAKER.search(text)
+    return found.start() if found is not None else len(text)
+
+
 def _quoted(text: str) -> str:
     history = _HISTORY.search(text)
     body = history[1] if history else text.partition("### Chat History:")[2]
+    body = body or text[_first_speaker(text) :]
     users = [match[1].strip() for match in _USER_LINE.finditer(body)]
     return "\n".join(users) or body.strip()
 

@@ -96,8 +96,9 @@ _PATTERNS = tuple(
         r"(?:already |still |now |really )?(?:a )?"
         r"(?P<day>(?:mon|tues|wednes|thurs|fri|satur|sun)day"
         rf"|weekend|the weekend|weekday|{MONTH})(?: today| now| already| yet)?",
-        "units": r"(?:how many )?(?P<small>seconds?|minutes?|hours?|days?|weeks?"
-        r"|months?) (?:are there |are |does |has |there are |make |is )?(?:in"
+        "units": r"(?:how many |(?:the )?number of )?"
+        r"(?P<small>seconds?|minutes?|hours?|days?|weeks?|months?) "
+        r"(?:are there |are |does |has |there are |make |is )?(?:in"
         rf"|make|per) (?P<count>{_COUNT}) (?P<big>minute|hour|day|week|year|leap "
         r"year|month|decade|century)s?(?: have)?",
     }.items()

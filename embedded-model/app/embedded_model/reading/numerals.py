@@ -82,16 +82,19 @@ def ordinal(word: str) -> int | None:
 def read_numeral(words: Sequence[str]) -> Numeral | None:
     """Read the longest number in words at the front; None when there is none."""
     start = 1 if words and words[0] == "a" and len(words) > 1 and _is_round(words[1]) else 0
-    total, group, index = 0, 1 if start else 0, start
-    if not start and not (words and (words[0] in _UNITS or words[0] in _TENS)):
+    is_bare = not start and bool(words) and _is_round(words[0])  # "hundred minus thirty"
+    total, group, index = 0, 1 if start or is_bare else 0, start
+    if not (start or is_bare or (words and (words[0] in _UNITS or words[0] in _TENS))):
         return None
-    last = "unit" if start else ""
+    last = "unit" if start or is_bare else ""
     while index < len(words):
         step = _step(words, index, group, total, last)
         if step is None:
             break
         total, group, last, taken = step
         index += taken
+    if is_bare and index == start:  # a word that multiplies, with nothing to multiply: "dozens"
+        return None
     fraction, taken = _fraction(words[index:])
     return Numeral(f"{total + group}{fraction}", index + taken)
 

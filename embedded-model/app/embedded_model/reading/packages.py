@@ -198,9 +198,9 @@ _PLAIN = frozenset(
     ]
 )
 _UNINSTALL = re.compile(r"^(?:pip )?(?:uninstall|remove|delete|get rid of|deinstall|drop)\b")
+# `pip install -U x` is in every manual, and installs; only a wish to replace is declined.
 _UPGRADE = re.compile(
-    r"^(?:pip )?(?:upgrade|reinstall)\b|^(?:python3? -m )?pip install (?:.* )?"
-    r"(?:-u|--upgrade|--force-reinstall)\b"
+    r"^(?:pip )?(?:upgrade|reinstall)\b|^(?:python3? -m )?pip install (?:.* )?--force-reinstall\b"
 )
 _FROM_FILE = re.compile(
     r"^(?:(?:python3? -m )?pip )?install (?:(?:.* )?(?:-r|--requirement|-e|--editable)\b"
@@ -360,14 +360,21 @@ _COUNTED = re.compile(
     r"|it|python|here|now|currently|already|installed|available|in total|the sandbox"
     r"|in the sandbox))*"
 )
+_EVERYTHING = re.compile(
+    r"(?:list|show|display|print|see)(?: me)? (?:all|everything|all things|what)(?: that| which)?"
+    r"(?:'s| is| are|'re)? (?:currently |already )?installed(?: here| now| in the sandbox)?"
+)
+_SHOWN = re.compile(r"pip3? (?:show|freeze|list|index versions) (?P<name>[\w.-]+)")
 _IMPORTABLE = re.compile(
     r"what(?: all)? (?:can|could|may) (?:i|we|you|one) (?:import|use in code|import here)(?: here)?"
 )
 
 
 def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
-    if _COUNTED.fullmatch(text) or _IMPORTABLE.fullmatch(text):
+    if any(form.fullmatch(text) for form in (_COUNTED, _IMPORTABLE, _EVERYTHING)):
         return (ListPackages(),)
+    if (shown := _SHOWN.fullmatch(text)) is not None and not shown["name"].startswith("-"):
+        return (ListPackages((shown["name"],)),)
     if re.fullmatch(
         r"pip3? (?:list|freeze|show)|conda list|(?:my |installed |your |the "
         r"|all |python )*(?:packages|libraries|modules)",
@@ -421,6 +428,7 @@ _ASKED = re.compile(
     r"|there|this|it))?"
     r"|(?:which|what) (?P<d>[\w.-]+) version(?: is| are| do)?(?: (?:you|we"
     r"|i) have)?(?: (?:installed|available|there|this|it))?"
+    r"|is there (?P<f>.+?)(?: here| installed| available| in the sandbox| already)+"
     r"|can (?:i|we|you) (?:use|import) (?P<e>.+?)(?: here| already)?)$"
 )
 
