@@ -118,12 +118,20 @@ class Listener:
             while not self._is_stopping:
                 self._tend()
                 for key, _ in self._selector.select(self._patience()):
-                    if (
-                        key.fileobj in self._selector.get_map()
-                    ):  # an earlier event may have ended it
+                    if self._is_current(key):
                         key.data()
         finally:
             self._leave()
+
+    def _is_current(self, key: selectors.SelectorKey) -> bool:
+        """Say whether an event is still of the end that it was reported for.
+
+        An earlier event of the same moment may have ended it; its number may be another's by now.
+        """
+        try:
+            return self._selector.get_map()[key.fd] is key
+        except KeyError:
+            return False
 
     def _patience(self) -> float:
         """Return how long nothing is due, in seconds."""
