@@ -252,6 +252,7 @@ async def test_collector_that_does_not_answer_holds_up_no_end(
         silent.listen()
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "20")
         async with exported("toy", "1"):
             with use_context(new_context()), served("x", None):
                 pass
