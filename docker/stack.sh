@@ -95,7 +95,8 @@ case $command in
         ;;
     # The containers of each profile too, whether or not this shell knows of it.
     down) COMPOSE_PROFILES=all $compose down "$@" ;;
-    logs) COMPOSE_PROFILES=all $compose logs -f "$@" ;;
+    # In this shell's place: whoever ends `make logs` ends what follows them.
+    logs) exec env COMPOSE_PROFILES=all $compose logs -f "$@" ;;
     ps) COMPOSE_PROFILES=all $compose ps "$@" ;;
     *) fail "$command is no command; use up, up-offline, down, logs or ps." ;;
 esac
