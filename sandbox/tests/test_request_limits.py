@@ -140,7 +140,7 @@ async def test_limit_of_another_form_is_refused(
 
 
 async def test_session_that_is_refused_evicts_nobody(service: httpx.AsyncClient) -> None:
-    sessions = [await _create(service) for _ in range(16)]
+    sessions = [await _create(service) for _ in range(32)]
     body = {"limits": {"processes": BOUNDS.processes + 1}}
     assert (await service.post("/sessions", json=body)).status_code == 422
     listed = (await service.get("/sessions")).json()["sessions"]

@@ -44,7 +44,7 @@ class SandboxSettings(ServiceSettings):
         180.0, description="a request's whole time in seconds, waiting included, if it brings none"
     )
     max_sessions: Annotated[int, Field(ge=1, le=1024)] = Field(
-        16, description="live sessions; for one more, the one idle for the longest is ended"
+        32, description="live sessions; for one more, the one idle for the longest is ended"
     )
     session_idle_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         1800.0, description="seconds after which an idle session is ended"

@@ -73,7 +73,7 @@ class RunnerSettings:
     workspace: str = "off"
     workspace_dir: str = "/workspace"
     socket_group: int | None = None
-    slots: int = 32
+    slots: int = 48
     pool: int = 4
     preload: tuple[str, ...] = ()
     subprocesses: bool = False
