@@ -28,6 +28,32 @@ def test_alias_and_argument_name_of_the_offer_are_used() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stack__execute_code",
+        "stack.execute_code",
+        "mcp-server_execute_code",
+        "execute_code_mcp_stack",
+        "tool_execute_code_post",
+        "python_interpreter",
+    ],
+)
+def test_tool_is_known_by_whatever_a_client_puts_around_its_name(name: str) -> None:
+    tools = Toolset((OfferedTool(name, frozenset({"code"})),))
+    assert [call.name for call in ask("what is 6*7", tools).calls] == [name]
+
+
+def test_tool_that_lacks_the_argument_is_not_called() -> None:
+    tools = Toolset((OfferedTool("execute_code", frozenset({"file"})),))
+    assert not ask("what is 6*7", tools).calls
+
+
+def test_chat_that_a_client_quotes_is_no_request() -> None:
+    quoted = "Write a short title.\n\nuser: run `print(1)`\nassistant: 1"
+    assert ask(quoted) == Reply("Run print(1)")
+
+
 def test_calls_come_one_by_one_when_the_client_wants_that() -> None:
     wish = Wish(is_parallel=False)
     question = Message("user", "time in Rome and what is 2+2")

@@ -201,13 +201,16 @@ def test_no_message_breaks_the_reader(texts: list[str]) -> None:
         "a b c d e f g h " * 1200,
         "`x` " * 500,
         "x = (\n" * 1500,
+        "what is 5 plus " * 400,
+        "is it " * 400,
+        "then the : { to ^ [ name = " * 120,
     ],
     ids=lambda text: text[:12],
 )
 def test_long_message_is_read_in_bounded_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone: the machine may be busy
     read(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(
