@@ -12,7 +12,7 @@ export ASK_QUESTION := $(value Q)
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance monitoring clean distclean
+.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance soak monitoring clean distclean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-23s %s\n' "$$name" "$$text"; done
@@ -80,6 +80,9 @@ conformance: setup-dev ## run the official MCP suite against the gateway (needs 
 
 monitoring: setup-dev ## ask a real Prometheus whether every panel has data and alerts fire (4 minutes)
 	STACK_MONITORING=1 $(VENV) -P -m pytest -q tests/monitoring -k live
+
+soak: setup-dev ## wear the sandbox down: 100,000 cells, 10,000 sessions, and nothing may grow (minutes)
+	$(VENV) -P tests/soak/run.py
 
 clean: ## remove logs and caches
 	rm -rf .run .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,8 @@ from sandbox_runner.figures import FigureCatcher
 from sandbox_runner.rich_messages import OutputKind
 from sandbox_runner.showcase import Showcase, forms_of
 
+MAX_SOURCES: Final = 500
+"""Cells whose lines a traceback can show."""
 MAX_RESULT_CHARACTERS: Final = 64 << 10
 MAX_MESSAGE_CHARACTERS: Final = 4 << 10
 MAX_TRACEBACK_CHARACTERS: Final = 24 << 10
@@ -107,6 +109,8 @@ class Namespace:
         lines = source.splitlines(keepends=True)
         # A size without a time: linecache then never looks for a file of this name.
         linecache.cache[name] = (len(source), None, lines, name)
+        # Of the latest cells alone: a session of ten thousand would keep all their sources.
+        linecache.cache.pop(f"<cell {self.count - MAX_SOURCES}>", None)
         value = self._execute(_parts_of(source, name))
         if value is None:
             return None

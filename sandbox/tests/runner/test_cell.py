@@ -257,3 +257,14 @@ def test_evil_exception_is_described(session: RunnerSession) -> None:
     assert run.done.status == "error"
     assert run.done.error is not None
     assert run.done.error.type == "E"
+
+
+def test_sources_of_old_cells_are_let_go(session: RunnerSession) -> None:
+    session.run("import linecache\ndef old(): raise ValueError")
+    first = session.run("old()").done.error
+    assert first is not None
+    assert "def old(): raise ValueError" in first.traceback
+    for _ in range(600):
+        session.run("1")
+    kept = session.run("sum(name.startswith('<cell ') for name in linecache.cache)").done.result
+    assert kept == "500"
