@@ -1,7 +1,7 @@
 """A real Ollama for these tests; `tests/support/ollama/build.sh` builds it.
 
 Where it was not built they are left out, and the header says so; with STACK_OLLAMA=1 they fail.
-Those that start a whole stack besides take a minute, and run only with STACK_OLLAMA=1.
+Those that start a whole stack, or fetch a llama.cpp, take a minute and run only with STACK_OLLAMA=1.
 """
 
 import os
@@ -13,7 +13,9 @@ from stack_support.scripted_models import MODELS
 
 IS_BUILT = ollama_binary().is_file()
 IS_WANTED = os.environ.get("STACK_OLLAMA") == "1"
-collect_ignore_glob = [] if IS_WANTED else ["test_local.py"] if IS_BUILT else ["test_*.py"]
+collect_ignore_glob = (
+    [] if IS_WANTED else ["test_local.py", "test_llama_cpp.py"] if IS_BUILT else ["test_*.py"]
+)
 
 
 def pytest_report_header() -> str:
