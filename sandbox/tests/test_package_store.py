@@ -80,6 +80,19 @@ async def test_package_is_listed_with_the_hash_of_its_wheel(
     assert entry["modules"] == ["zebrafact"]
 
 
+async def test_sessions_of_another_user_can_read_a_set_and_list_none(
+    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
+) -> None:
+    index.add("zebrafact")
+    await _install(service, "zebrafact")
+    root = tmp_path / "packages"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in root.iterdir() if path.is_dir()}
+    assert modes == {"sets": 0o711, **dict.fromkeys(("cache", "rules", "staging", "wheels"), 0o700)}
+    (made,) = (path for path in (root / "sets").iterdir() if path.is_dir())
+    for path in (made, *made.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
 async def test_one_request_serves_a_session_and_all_new_ones(
     service: httpx.AsyncClient, index: PackageIndex
 ) -> None:

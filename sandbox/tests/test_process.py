@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,6 +98,37 @@ async def test_hang_up_during_an_install_kills_the_package_tool(
                     await asyncio.sleep(0.02)
             staging = tmp_path / "packages" / "staging"
             assert os.listdir(staging) == []  # noqa: PTH208  # a small look
+
+
+async def test_service_that_is_killed_in_the_middle_of_an_install_leaves_nothing(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    packages = tmp_path / "packages"
+    with package_index() as index:
+        index.add("zebrafact", files={"zebrafact.bin": os.urandom(400_000)})
+        index.stall = threading.Event()
+        try:
+            async with _service(tmp_path, fake_runner, PIP_INDEX_URL=index.url) as (
+                process,
+                client,
+            ):
+                install = asyncio.create_task(
+                    client.post("/packages", json={"package": "zebrafact"})
+                )
+                async with asyncio.timeout(20):
+                    while not [*packages.glob("staging/*/wheel")]:  # noqa: ASYNC110  # another process
+                        await asyncio.sleep(0.01)
+                process.kill()
+                with pytest.raises(httpx.TransportError):
+                    await install
+        finally:
+            index.stall.set()
+        index.stall = None
+        assert [*packages.glob("sets/*"), *packages.glob("wheels/*")] == []  # a small look
+        async with _service(tmp_path, fake_runner, PIP_INDEX_URL=index.url) as (_, client):
+            assert [*packages.glob("staging/*")] == []  # a small look
+            again = await client.post("/packages", json={"package": "zebrafact"})
+            assert again.status_code == 200, again.text
 
 
 def _children(pid: int) -> list[str]:

@@ -68,7 +68,7 @@ def _listing(rules: RulesFolder) -> str:
 
 def _allow(folder: Path, names: Sequence[str]) -> None:
     """Add lines to allowed.txt, and take the names off the list of the blocked."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     blocked = _blocked(folder)
     if kept := {name: why for name, why in blocked.items() if name not in names}:
         write_json(folder / "blocked.json", kept)
@@ -87,7 +87,7 @@ def _allow(folder: Path, names: Sequence[str]) -> None:
 
 def _block(folder: Path, names: Sequence[str]) -> None:
     """Add to blocked.json, and take the lines of these names out of allowed.txt."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     blocked = _blocked(folder) | dict.fromkeys(names, "an operator of this sandbox blocked it")
     file = folder / "allowed.txt"
     if file.exists():

@@ -31,6 +31,9 @@ from sandbox.packages.tree import TreeLimits, check_count, check_total
 log = get_logger()
 
 # Folders that careless packages bring at the top: the first one's is kept, nobody imports them.
+# Who knows the name of a set, which no one can guess, may read it; nobody may list them. Of the
+# rest sessions see nothing, where they run as another user.
+_FOLDERS: Final = {"sets": 0o711, "wheels": 0o700, "staging": 0o700, "rules": 0o700}
 _COMING: Final = "coming"
 _CARELESS: Final = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "scripts"})
 
@@ -57,8 +60,10 @@ class PackageStore:
 
     def prepare(self) -> None:
         """Make the folders, sweep what an earlier process left half done, read the default."""
-        for folder in (self._root, self._root / "sets", self._root / "wheels"):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for part, mode in _FOLDERS.items():
+            (self._root / part).mkdir(exist_ok=True)
+            (self._root / part).chmod(mode)
         self._sweep()
         DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
         DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
@@ -154,7 +159,7 @@ class PackageStore:
     def _sweep(self) -> None:
         """Delete what a killed process left: staged folders, and halves of a pair."""
         shutil.rmtree(self._root / "staging", ignore_errors=True)
-        (self._root / "staging").mkdir(mode=0o755)
+        (self._root / "staging").mkdir(mode=0o700)
         for folder in (self._root / "sets", self._root / "wheels"):
             names = {path.name for path in folder.iterdir()}
             for name in names:

@@ -112,7 +112,7 @@ class RulesFolder:
                 before.times + 1 if before else 1,
             )
         kept = list(known.values())[-_MAX_WAITING:]
-        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = [{name: getattr(each, name) for name in Waiting.__slots__} for each in kept]
         write_json(self._folder / "waiting.json", entries)
         PACKAGES_WAITING.set(len(kept))

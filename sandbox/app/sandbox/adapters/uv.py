@@ -26,9 +26,9 @@ from servicekit.logs import get_logger
 
 from sandbox.adapters.cache_growth import CacheGrowth
 from sandbox.adapters.child_process import Finished, run_child
-from sandbox.adapters.confine import to_words
+from sandbox.adapters.confine import installer_protection, to_words
 from sandbox.adapters.package_index import PackageIndex, installer_environment
-from sandbox.errors import InstallFailed
+from sandbox.errors import InstallFailed, SandboxOff
 from sandbox.packages.confinement import Confinement, resolver_files
 from sandbox.packages.lock import LockedPackage, LockError, NoWheelFits, parse_lock, wheel_tags
 from sandbox.packages.refusal import refusal
@@ -95,7 +95,14 @@ class Uv:
             The index has no such package, or a rule of the resolution refuses it.
         IndexUnavailable, InstallFailed
             The index does not answer, or uv failed in an unknown way.
+        SandboxOff
+            This kernel can't confine an installation.
         """
+        if installer_protection()[0] == "unavailable":
+            raise SandboxOff(
+                "This machine's kernel can't confine an installation, so nothing is installed. Run "
+                "the sandbox on Linux with Landlock, or put the package into requirements/cells.in."
+            )
         asked = ((wish.line(), *pins), constraints, python)
         cutoff = datetime.now(UTC) - timedelta(days=self._options.min_age_days)
         is_aged = self._options.min_age_days > 0
@@ -204,9 +211,11 @@ class Uv:
         cache = self._options.cache
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         index = self._options.index
-        words = [str(self._binary), *arguments]
-        if sys.platform == "linux":
-            words = [*to_words(self._confinement(home), os.getpid()), *words]
+        words = [
+            *to_words(self._confinement(home), os.getpid()),
+            str(self._binary),
+            *arguments,
+        ]
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
                 finished = await run_child(

@@ -79,7 +79,6 @@ class WheelCache:
         PackageRefused, IndexUnavailable, InstallFailed
             A rule refuses it, it can't be fetched, or it can't be unpacked.
         """
-        self._staging.mkdir(mode=0o755, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self._staging))
         try:
             async with self._fetching:

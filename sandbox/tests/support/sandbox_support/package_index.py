@@ -75,6 +75,15 @@ class Release:
     yanked: str | bool = False
     sha256: str | None = None
 
+    def metadata(self) -> bytes | None:
+        """Return the wheel's METADATA, which an index offers apart from it (PEP 658)."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as file:
+                names = [name for name in file.namelist() if name.endswith(".dist-info/METADATA")]
+                return file.read(names[0])
+        except (zipfile.BadZipFile, IndexError):
+            return None
+
     def listing(self, base: str) -> dict[str, object]:
         listing: dict[str, object] = {
             "filename": self.filename,
@@ -82,6 +91,7 @@ class Release:
             "hashes": {"sha256": self.sha256 or hashlib.sha256(self.content).hexdigest()},
             "yanked": self.yanked,
             "size": len(self.content),
+            "core-metadata": self.metadata() is not None,
         }
         if self.age is not None:
             uploaded = datetime.now(UTC) - self.age
@@ -119,6 +129,9 @@ class PackageIndex:
         kind, _, rest = path.strip("/").partition("/")
         if kind == "files":
             every = [each for group in self.releases.values() for each in group]
+            if rest.endswith(".metadata"):
+                described = (e.metadata() for e in every if f"{e.filename}.metadata" == rest)
+                return next((("text/plain", text) for text in described if text), None)
             return next(
                 (
                     ("application/octet-stream", each.content)
