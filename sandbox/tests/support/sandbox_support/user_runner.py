@@ -15,12 +15,19 @@ FRESH_UID = 64321
 
 @contextmanager
 def user_runner(
-    folder: Path, *, may_have_namespaces: bool, uid: int = FRESH_UID, settings: Mapping[str, str]
+    folder: Path,
+    *,
+    may_have_namespaces: bool,
+    uid: int = FRESH_UID,
+    settings: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunnerProcess]:
     """Start a runner in an existing folder; with root's help as a fresh user with a home there."""
     if os.geteuid() == 0:
         os.chown(folder, uid, uid)
     namespaces = "with" if may_have_namespaces else "no"
     prefix = (sys.executable, "-I", "-B", str(AS_USER), str(uid), str(folder), namespaces, "--")
-    with RunnerProcess(folder, settings=settings, prefix_command=prefix) as runner:
+    with RunnerProcess(
+        folder, settings=settings, environment=environment, prefix_command=prefix
+    ) as runner:
         yield runner

@@ -1,0 +1,209 @@
+"""Plays attacks against one runner and keeps what was seen, during each and after it."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from sandbox_runner import client
+from sandbox_runner.client import CellRun, RunnerSession
+from sandbox_runner.launch import RunnerProcess
+
+from sandbox_support.attack_case import AttackCase
+from sandbox_support.attack_mode import Mode, short_folder
+
+CANARY = "canary-7731-SECRET"
+# Long enough for all that is no endless loop, on a busy machine too.
+SECONDS = 1.5
+POOL = 2
+# Where nothing can be mounted, the names of the machine's files show, and /health says so. A case
+# that takes a name for the thing is made to try the thing.
+_TAKES_THE_NAME = "    if os.path.exists(p): hits.append(p)\n"
+_TRIES_THE_THING = """
+    import socket
+    for reach in (lambda: open(p).close(), lambda: socket.socket(socket.AF_UNIX).connect(p)):
+        try: reach(); hits.append(p)
+        except OSError: pass
+"""
+# Five thousand folders in each other take a while.
+_PATIENCE_SECONDS = 30.0
+
+
+class NotRun(Exception):
+    """A mode can't be tried here; the text says why."""
+
+    def __init__(self, reason: str, *, is_kernel: bool) -> None:
+        super().__init__(reason)
+        self.is_kernel = is_kernel
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of one attack.
+
+    Attributes
+    ----------
+    recovery_seconds
+        How long a fresh session took to answer right afterwards.
+    left_over
+        What was still there after a while that should not have been; nothing, if all is well.
+    """
+
+    runs: tuple[CellRun, ...]
+    was_bait_touched: bool
+    recovery_seconds: float
+    recovery_output: bytes
+    left_over: str
+    memory_growth_bytes: int
+
+
+@dataclass(frozen=True)
+class Bait:
+    """What a case must not reach, and the runner that is to keep it from there."""
+
+    runner: RunnerProcess
+    names: dict[str, str]
+    listeners: tuple[socket.socket, ...]
+    mailbox: socket.socket
+    session_processes: int
+    shows_names: bool
+
+    def fill_in(self, code: str) -> str:
+        if self.shows_names:
+            code = code.replace(_TAKES_THE_NAME, _TRIES_THE_THING)
+        for name, value in self.names.items():
+            code = code.replace(name, value)
+        return code
+
+    def was_touched(self) -> bool:
+        for listener in self.listeners:
+            try:
+                listener.accept()[0].close()
+            except BlockingIOError:
+                continue
+            return True
+        try:
+            self.mailbox.recv(1)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@contextmanager
+def laid_out(mode: Mode) -> Iterator[Bait]:
+    """Start the runner of a mode, with bait around it.
+
+    Raises
+    ------
+    NotRun
+        This machine can't do what the mode needs.
+    """
+    if mode.why_not_here:
+        raise NotRun(mode.why_not_here, is_kernel=False)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(short_folder()))
+        canary_file = folder / "secret.txt"
+        canary_file.write_text(CANARY)
+        canary_file.chmod(0o644)
+        tcp, path, abstract = (
+            stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            for family in (socket.AF_INET, socket.AF_UNIX, socket.AF_UNIX)
+        )
+        tcp.bind(("127.0.0.1", 0))
+        path.bind(str(folder / "svc.sock"))
+        name = f"bait-{mode.name}-{folder.name}"
+        abstract.bind("\0" + name)
+        mailbox = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        mailbox.bind(str(folder / "mail.sock"))
+        (folder / "mail.sock").chmod(0o777)
+        (folder / "svc.sock").chmod(0o777)
+        mailbox.setblocking(False)
+        for listener in (tcp, path, abstract):
+            listener.listen()
+            listener.setblocking(False)
+        settings = {"pool": str(POOL), "slots": "6", **mode.settings}
+        runner = stack.enter_context(
+            Mode(mode.name, mode.who, mode.uid, settings, mode.refuses_namespaces).runner(
+                folder, {"SERVICE_API_KEY": CANARY}
+            )
+        )
+        names = {
+            "@PORT@": str(tcp.getsockname()[1]),
+            "@SOCKET@": str(folder / "svc.sock"),
+            "@DATAGRAMS@": str(folder / "mail.sock"),
+            "@ABSTRACT@": name,
+            "@CANARY_FILE@": str(canary_file),
+            "@RUNNER@": runner.socket,
+        }
+        processes = _processes_of_a_session(runner, mode)
+        shows_names = mode.refuses_namespaces
+        yield Bait(runner, names, (tcp, path, abstract), mailbox, processes, shows_names)
+
+
+def _processes_of_a_session(runner: RunnerProcess, mode: Mode) -> int:
+    """Return how many a session has; a warden and a worker, and maybe an init."""
+    hello = client.hello(runner.socket)
+    if not hello.is_safe:
+        raise NotRun("this kernel cannot confine a session", is_kernel=True)
+    found = {item.name: item for item in hello.protections}["namespaces"]
+    if mode.needs_namespaces and found.state != "active":
+        raise NotRun(f"this kernel gives no namespaces: {found.detail}", is_kernel=True)
+    return 3 if found.state == "active" else 2
+
+
+def play(bait: Bait, case: AttackCase) -> Evidence:
+    """Run the steps of a case, then look at what they left."""
+    memory_before = _listener_memory(bait)
+    runs = _steps(bait, case)
+    started = time.monotonic()
+    with RunnerSession(bait.runner.socket) as session:
+        answer = session.run("print(6*7)").stdout
+    recovery_seconds = time.monotonic() - started
+    left_over = _left_over(bait)
+    return Evidence(
+        runs=tuple(runs),
+        was_bait_touched=bait.was_touched(),
+        recovery_seconds=recovery_seconds,
+        recovery_output=answer,
+        left_over=left_over,
+        memory_growth_bytes=_listener_memory(bait) - memory_before,
+    )
+
+
+def _steps(bait: Bait, case: AttackCase) -> list[CellRun]:
+    """Sessions that stay open live until the end of the case."""
+    runs = []
+    with ExitStack() as stack:
+        current: ExitStack | None = None
+        session: RunnerSession | None = None
+        for step in case.steps:
+            if step.kind == "new-session" and current is not None:
+                current.close()
+            if step.kind != "same-session" or session is None:
+                current = stack.enter_context(ExitStack())
+                session = current.enter_context(RunnerSession(bait.runner.socket))
+            runs.append(session.run(bait.fill_in(step.code), SECONDS))
+    return runs
+
+
+def _left_over(bait: Bait) -> str:
+    """Wait until only the zygote and the pool are there; return what else is, if it stays."""
+    limit = time.monotonic() + _PATIENCE_SECONDS
+    expected = 1 + bait.session_processes * POOL
+    listener = psutil.Process(bait.runner.pid)
+    while True:
+        processes = len(listener.children(recursive=True))
+        # One for each session of the pool, and the one in which the protections were tried out.
+        slots = len(list(bait.runner.slots_dir.glob("house-*/[!.]*/")))
+        if processes == expected and slots <= POOL + 1:
+            return ""
+        if time.monotonic() > limit:
+            return f"{processes} processes instead of {expected}, {slots} slots"
+        time.sleep(0.01)
+
+
+def _listener_memory(bait: Bait) -> int:
+    return int(psutil.Process(bait.runner.pid).memory_info().rss)
