@@ -1,7 +1,7 @@
 """A real Ollama for these tests; `tests/support/ollama/build.sh` builds it.
 
 Where it was not built they are left out, and the header says so; with STACK_OLLAMA=1 they fail.
-Those that start a whole stack, or fetch a llama.cpp, take a minute and run only with STACK_OLLAMA=1.
+Those that start a whole stack or fetch a llama.cpp take a minute: they need STACK_OLLAMA=1.
 """
 
 import os
