@@ -38,11 +38,16 @@ def blamed(pull: ModelPull | None) -> Any:
 
 
 def test_progress_says_percent_bytes_and_time():
-    assert read().progress == "37 %, 1.8 of 4.9 GB, about 4 minutes left"
+    assert read().progress == "37 %, 1.8 of 4.9 GB, about 4 min left"
 
 
 def test_time_that_is_left_is_counted_in_seconds_near_the_end():
-    assert read(completed_bytes=4_660_000_000).progress.endswith("about 20 seconds left")
+    assert read(completed_bytes=4_660_000_000).progress.endswith("about 20 s left")
+
+
+def test_small_model_is_counted_in_megabytes():
+    small = read(completed_bytes=1_000_000, total_bytes=2_100_000, bytes_per_second=0)
+    assert small.progress == "47 %, 1.0 of 2.1 MB"
 
 
 def test_pull_of_which_nothing_is_known_has_just_begun():

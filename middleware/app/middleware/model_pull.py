@@ -59,11 +59,12 @@ class ModelPull:
 
     @property
     def progress(self) -> str:
-        """Say how far it is: `37 %, 1.8 of 4.9 GB, about 4 minutes left`."""
+        """Say how far it is: `37 %, 1.8 of 4.9 GB, about 4 min left`."""
         if not self.total_bytes:
             return "it has just begun"
-        gigabytes = f"{self.completed_bytes / 1e9:.1f} of {self.total_bytes / 1e9:.1f} GB"
-        return f"{self.percent} %, {gigabytes}{self._rest()}"
+        unit, size = ("GB", 1e9) if self.total_bytes >= 1e9 else ("MB", 1e6)  # noqa: PLR2004  # the unit itself
+        amount = f"{self.completed_bytes / size:.1f} of {self.total_bytes / size:.1f} {unit}"
+        return f"{self.percent} %, {amount}{self._rest()}"
 
     def is_of(self, model: str) -> bool:
         """Whether it pulls this model; a name without a tag means `latest`."""
@@ -74,8 +75,8 @@ class ModelPull:
             return ""
         seconds = (self.total_bytes - self.completed_bytes) / self.bytes_per_second
         if seconds < 90:  # noqa: PLR2004  # up to here people count in seconds
-            return f", about {max(1, round(seconds))} seconds left"
-        return f", about {round(seconds / 60)} minutes left"
+            return f", about {max(1, round(seconds))} s left"
+        return f", about {round(seconds / 60)} min left"
 
 
 def read_pull(raw: bytes, *, now: float) -> ModelPull | None:
