@@ -57,7 +57,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
         if not found:
             # The left side alone: the right one of a mistyped line may be a key.
             raise ValueError(f".env: line {number} is not NAME=value: {line.split('=')[0][:40]!r}.")
-        values[found[1]] = found[2].strip().strip("\"'")
+        values[found[1]] = re.split(r"\s+#", found[2], maxsplit=1)[0].strip().strip("\"'")
     return values
 
 

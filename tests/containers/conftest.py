@@ -21,6 +21,7 @@ _WITHOUT_ENGINE = {
     "test_dockerfiles.py",
     "test_model_choice.py",
     "test_ollama_pull.py",
+    "test_stack_script.py",
 }
 _HERE = Path(__file__).parent
 collect_ignore = (

@@ -1,0 +1,146 @@
+"""What `make up` decides, with a `docker` that notes what it is asked and answers as told."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The engine's side of the script: its runtimes, a Compose that is there, a healthy container.
+_DOCKER = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+    "info --format"*) echo "$RUNTIMES" ;;
+    "compose ps -q"*) echo some-container ;;
+    inspect*) echo healthy ;;
+    "image inspect"*) case " $IMAGES " in *" $3 "*) exit 0 ;; *) exit 1 ;; esac ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder with what the script reads, and the fake in its path."""
+
+    folder: Path
+
+    def make(self, command: str, *, runtimes: str = '{"runc":{}}', **env: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["sh", "docker/stack.sh", command],
+            cwd=self.folder,
+            env={
+                "PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin",
+                "ASKED": str(self.folder / "asked"),
+                "RUNTIMES": runtimes,
+                "IMAGES": env.pop("IMAGES", ""),
+                **env,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def asked(self) -> str:
+        return (self.folder / "asked").read_text(encoding="utf-8")
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    shutil.copytree(ROOT / "docker", tmp_path / "docker")
+    for path in ROOT.glob("docker-compose*.yml"):
+        shutil.copy(path, tmp_path)
+    made = Checkout(tmp_path)
+    page = "docs/reference/configuration.md"
+    made.write(page, (ROOT / page).read_text(encoding="utf-8"))
+    made.write("bin/docker", _DOCKER)
+    os.chmod(tmp_path / "bin" / "docker", 0o755)  # noqa: PTH101  # one call
+    return made
+
+
+def test_a_gpu_is_used_where_its_runtime_is(checkout: Checkout) -> None:
+    status, said = checkout.make("up", runtimes='{"nvidia":{},"runc":{}}')
+
+    assert status == 0, said
+    assert "Ollama gets the GPUs" in said
+    assert (
+        "compose -f docker-compose.yml -f docker-compose.gpu.yml up -d --build" in checkout.asked()
+    )
+
+
+def test_without_a_gpu_the_processor_is_used_and_named(checkout: Checkout) -> None:
+    status, said = checkout.make("up")
+
+    assert status == 0, said
+    assert "Ollama runs on the CPU" in said
+    assert "gpu.yml" not in checkout.asked()
+
+
+def test_the_embedded_model_asks_for_no_gpu(checkout: Checkout) -> None:
+    checkout.write(".env", "COMPOSE_PROFILES=embedded  # no download\n")
+
+    status, said = checkout.make("up", runtimes='{"nvidia":{}}')
+
+    assert status == 0, said
+    assert "Ollama is left out" in said
+    assert "gpu.yml" not in checkout.asked()
+
+
+def test_a_misspelt_setting_starts_nothing(checkout: Checkout) -> None:
+    checkout.write(".env", "SANDBOX_CPU=2\n")
+
+    status, said = checkout.make("up")
+
+    assert status == 1
+    assert "Did you mean SANDBOX_CPUS?" in said
+    assert "up -d" not in checkout.asked()
+
+
+@pytest.mark.parametrize("password", ["", "admin"])
+def test_the_known_password_stays_behind_loopback(checkout: Checkout, password: str) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
+    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", password)
+
+    status, said = checkout.make("up")
+
+    assert status == 1
+    assert "its password is still admin" in said
+    assert "up -d" not in checkout.asked()
+
+
+def test_another_password_may_be_opened(checkout: Checkout) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
+    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", "another\n")
+
+    assert checkout.make("up")[0] == 0
+    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", "")
+    assert checkout.make("up", GRAFANA_ADMIN_PASSWORD="another")[0] == 0
+
+
+def test_offline_only_what_has_an_image_is_started(checkout: Checkout) -> None:
+    checkout.write(".env.offline", "PROMETHEUS_IMAGE=own/prometheus:1\nCOMPOSE_PROFILES=embedded\n")
+
+    status, said = checkout.make("up-offline", IMAGES="own/prometheus:1")
+
+    assert status == 0, said
+    assert "(docker load brings one in): ollama grafana" in said
+    started = next(line for line in checkout.asked().splitlines() if " up -d " in line)
+    assert started.endswith("middleware embedded-model prometheus")
+
+
+def test_offline_without_images_says_how_to_get_them(checkout: Checkout) -> None:
+    status, said = checkout.make("up-offline")
+
+    assert status == 1
+    assert "make images-offline" in said
