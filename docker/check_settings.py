@@ -1,8 +1,8 @@
 """Finds misspelt settings before containers start: `check_settings.py FOLDER`.
 
 Compose itself ignores a name that it does not know. Right names are those that `docker-compose.yml`
-reads and those of the configuration reference. Standard library alone, from Python 3.9 on: it runs on
-the host.
+reads and those of the configuration reference. Standard library alone, from Python 3.9 on: it runs
+on the host.
 """
 # ruff: noqa: INP001  # a script of `make up`, no package
 
