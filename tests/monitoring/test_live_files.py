@@ -17,7 +17,7 @@ VALUES = {"__rate_interval": "1m", "__range": "15m", "__interval": "5s"}
 
 
 def says_yes(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
