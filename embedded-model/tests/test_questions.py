@@ -4,12 +4,13 @@ import datetime as dt
 
 import pytest
 from embedded_model.intents import AskBack, Calculate, Refuse, TellTime
+from embedded_model.reading.assembly import HALF_READ
 from embedded_model.reading.clock import clock_time
 from embedded_model.reading.context import Context
 from embedded_model.reading.fractions import with_fractions
 from embedded_model.reading.geometry import read_shape
 from embedded_model.reading.measures import read_measure
-from embedded_model.reading.reader import HALF_READ, UNREADABLE, read_message
+from embedded_model.reading.reader import UNREADABLE, read_message
 from embedded_model_corpus import load_cases, prints
 
 TODAY = dt.date(2026, 11, 22)

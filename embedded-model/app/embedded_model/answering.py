@@ -1,11 +1,9 @@
 """From tool results to one or two plain sentences; nothing is said that no result says."""
 
 import datetime as dt
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from embedded_model.intents import (
     Action,
@@ -19,24 +17,15 @@ from embedded_model.intents import (
     TellTime,
 )
 from embedded_model.reading.plots import PICTURE
+from embedded_model.tool_answer import (
+    EXCEPTION,
+    TRACEBACK,
+    ToolAnswer,
+    ending_of,
+    has_traceback,
+    read_answer,
+)
 
-_ERROR_START = re.compile(
-    r"^\s*(?:error\b|failed\b|failure\b|tool error|cannot |could not |can't |refused\b"
-    r"|unknown (?:tool|time ?zone)|there is no time zone|the tool .* failed)",
-    re.IGNORECASE,
-)
-# How a run ends that did not end by itself, after whatever it printed (code-executor's words).
-_ENDING = re.compile(
-    r"^(?:Error: |Timed out: |Out of memory: |Too much output: |Cancelled: |The code was stopped"
-    r"|The code crashed).*\Z",
-    re.MULTILINE | re.DOTALL,
-)
-_MAX_ENDING_LINES = 3
-_TRACEBACK = "Traceback (most recent call last)"
-_EXCEPTION = re.compile(
-    r"^(?P<type>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning"
-    r"|Iteration)?)(?:: (?P<message>.*))?$"
-)
 _RESULT = re.compile(r"^Result: (?P<value>.*)\Z", re.DOTALL | re.MULTILINE)
 _MOMENT = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)[ T](?P<clock>\d\d:\d\d)")
 _PACKAGE_LINE = re.compile(
@@ -46,102 +35,6 @@ _PACKAGE_LINE = re.compile(
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
-
-
-@dataclass(frozen=True, slots=True)
-class ToolAnswer:
-    """What a tool said: its text, its fields when it sent JSON, and whether it failed."""
-
-    text: str
-    fields: Mapping[str, Any]
-    is_error: bool
-
-
-def read_answer(content: str, *, is_code: bool = False) -> ToolAnswer:
-    """Read a tool's message, which may be text, or JSON around a text.
-
-    What code prints may begin with "error" and be none: with `is_code` only a traceback or
-    the executor's own words at the end count as a failure.
-    """
-    stripped = content.strip()
-    if stripped.startswith("{"):
-        try:
-            document = json.loads(stripped)
-        except ValueError:
-            document = None
-        if isinstance(document, dict):
-            return _from_fields(document, stripped, is_code=is_code)
-    text = content.strip("\n")
-    return ToolAnswer(text, {}, _looks_failed(text, is_code=is_code))
-
-
-def _from_fields(fields: Mapping[str, Any], raw: str, *, is_code: bool) -> ToolAnswer:
-    error = fields.get("error")
-    failed = (
-        fields.get("success") is False
-        or fields.get("is_error") is True
-        or fields.get("isError") is True
-        or bool(error)
-        or (
-            isinstance(fields.get("status"), str)
-            and fields["status"] in {"error", "timeout", "memory", "killed", "crashed"}
-        )
-        or (isinstance(fields.get("status"), int) and fields["status"] >= 400 and "title" in fields)  # noqa: PLR2004  # a problem document
-    )
-    if failed:
-        return ToolAnswer(_error_text(fields, raw), fields, is_error=True)
-    for name in ("text", "output", "stdout", "content"):
-        value = fields.get(name)
-        if isinstance(value, str) and value.strip():
-            text = value.strip("\n")
-            shown = fields.get("result")
-            has_result = name == "stdout" and isinstance(shown, str)
-            return ToolAnswer(
-                f"{text}\nResult: {shown}" if has_result else text,
-                fields,
-                _looks_failed(text, is_code=is_code),
-            )
-    if isinstance(fields.get("result"), str):
-        return ToolAnswer(f"Result: {fields['result']}", fields, is_error=False)
-    is_empty_run = "stdout" in fields
-    return ToolAnswer("" if is_empty_run else raw, fields, is_error=False)
-
-
-def _looks_failed(text: str, *, is_code: bool) -> bool:
-    if not is_code and _ERROR_START.match(text):
-        return True
-    return _has_traceback(text) or _ending(text) is not None
-
-
-def _has_traceback(text: str) -> bool:
-    lines = text.rstrip().splitlines()
-    is_headed = any(line.startswith((_TRACEBACK, '  File "')) for line in lines)
-    return is_headed and bool(_EXCEPTION.match(lines[-1]) or _TRACEBACK in text)
-
-
-def _ending(text: str) -> re.Match[str] | None:
-    found = _ENDING.search(text.rstrip())
-    while found is not None and found[0].count("\n") >= _MAX_ENDING_LINES:
-        found = _ENDING.search(text.rstrip(), found.start() + 1)
-    return found
-
-
-def _error_text(fields: Mapping[str, Any], raw: str) -> str:
-    error = fields.get("error")
-    if isinstance(error, dict):
-        for name in ("traceback", "message", "detail"):
-            if isinstance(error.get(name), str) and error[name].strip():
-                return str(error[name]).strip()
-    for value in (
-        error,
-        fields.get("detail"),
-        fields.get("text"),
-        fields.get("output"),
-        fields.get("message"),
-    ):
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-    return raw
 
 
 def sentence_for(action: Action | None, name: str, content: str) -> str:  # noqa: C901, PLR0911  # one return a case
@@ -221,9 +114,9 @@ def _failure(action: Action | None, name: str, answer: ToolAnswer) -> str:
     if isinstance(action, Install):
         what = f"{action.package} could not be installed"
     text = answer.text.strip("\n")
-    if _has_traceback(text):
+    if has_traceback(text):
         return _raised(what, text, action)
-    if isinstance(action, RunCode | Calculate | Draw) and (ending := _ending(text)) is not None:
+    if isinstance(action, RunCode | Calculate | Draw) and (ending := ending_of(text)) is not None:
         return _ended(what, text[: ending.start()], ending[0])
     text = re.sub(r"^(?:tool )?error:\s*", "", text, flags=re.IGNORECASE)
     if "\n" in text:
@@ -245,11 +138,11 @@ def _with_printed(sentence: str, printed: str) -> str:
 
 def _raised(what: str, text: str, action: Action | None) -> str:
     start = min(
-        (place for sign in (_TRACEBACK, '  File "') if (place := text.find(sign)) >= 0), default=0
+        (place for sign in (TRACEBACK, '  File "') if (place := text.find(sign)) >= 0), default=0
     )
     before, trace = text[:start], text[start:]
     lines = [line for line in trace.splitlines() if line.strip()]
-    flat = [line for line in lines if not line.startswith((" ", "\t")) and _EXCEPTION.match(line)]
+    flat = [line for line in lines if not line.startswith((" ", "\t")) and EXCEPTION.match(line)]
     last = flat[-1] if flat else lines[-1].strip()
     places = re.findall(r"line (\d+)", trace)
     where = f" in line {places[-1]}" if places and isinstance(action, RunCode | None) else ""

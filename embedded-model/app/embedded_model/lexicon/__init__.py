@@ -50,3 +50,15 @@ def sections(name: str) -> Mapping[str, tuple[str, ...]]:
         else:
             current.append(line.strip())
     return {section: tuple(lines) for section, lines in found.items()}
+
+
+@cache
+def section_words(name: str, section: str) -> frozenset[str]:
+    """Return the words of one section, separated by any space."""
+    return frozenset(word for line in sections(name)[section] for word in line.split())
+
+
+@cache
+def section_phrases(name: str, section: str) -> frozenset[str]:
+    """Return the lines of one section."""
+    return frozenset(sections(name)[section])

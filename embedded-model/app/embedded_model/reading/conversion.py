@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from embedded_model.intents import AskBack, ConvertTime, Intent
 from embedded_model.places import Place, VaguePlace
 from embedded_model.reading.clock import CLOCK, clock_time
-from embedded_model.reading.timing import (
-    Found,
-    places_in,
-    resolve_containers,
-    tell_place,
-    words_without,
-)
+from embedded_model.reading.place_names import Found, places_in, resolve_containers, words_without
+from embedded_model.reading.timing import tell_place
 from embedded_model.wording import Word, text_of
 
 _ISO = r"\d{4}-\d\d-\d\d(?:[t ]\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:z|[+-]\d\d:?\d\d))?)?"

@@ -1,8 +1,6 @@
 """Follow-ups: "and in Tokyo?", "now with 20", "run it again", "times 2", "yes"."""
 
-import io
 import re
-import tokenize
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,84 +18,19 @@ from embedded_model.intents import (
     TellTime,
 )
 from embedded_model.places import find_place, guess_place
+from embedded_model.reading.code_changes import INSTEAD, VALUE, changed_code
 from embedded_model.reading.context import Context
 from embedded_model.reading.date_questions import read_date_question
 from embedded_model.reading.dates import DATE
 from embedded_model.reading.numerals import digitised
 from embedded_model.reading.packages import read_packages
+from embedded_model.reading.place_names import places_in
 from embedded_model.reading.plots import read_plot
 from embedded_model.reading.sum_templates import formula_of
 from embedded_model.reading.sums import calculation, read_sum, substitute, tidy
-from embedded_model.reading.timing import places_in, tell_place
+from embedded_model.reading.timing import tell_place
 from embedded_model.wording import Word, text_of, words_of
 
-_YES = frozenset(
-    [
-        "yes",
-        "y",
-        "yeah",
-        "yep",
-        "yup",
-        "sure",
-        "ok",
-        "okay",
-        "please",
-        "yes please",
-        "sure thing",
-        "do it",
-        "do that",
-        "go ahead",
-        "please do",
-        "of course",
-        "go",
-        "yes do it",
-        "yes go ahead",
-        "ok do it",
-        "run it",
-        "install it",
-        "yes install it",
-        "yes run it",
-        "please run it",
-        "ok run it",
-        "yes i do",
-        "right",
-        "correct",
-        "absolutely",
-        "definitely",
-        "why not",
-        "fine",
-        "go for it",
-        "yes , please",
-        "yes , do it",
-        "yes , run it",
-        "yes , install it",
-        "alright",
-        "sounds good",
-        "affirmative",
-    ]
-)
-_NO = frozenset(
-    [
-        "no",
-        "nope",
-        "n",
-        "nah",
-        "no thanks",
-        "no thank you",
-        "don't",
-        "do not",
-        "never mind",
-        "nevermind",
-        "not now",
-        "cancel",
-        "stop",
-        "no , thanks",
-        "please don't",
-        "no need",
-        "rather not",
-        "no don't",
-    ]
-)
 _REPEAT = re.compile(
     r"^(?:(?:run|do|execute|repeat|try|say|show|tell|print|give|calculate"
     r"|compute|check|rerun|re-run|redo|plot|draw)(?: me| us)?)?"
@@ -127,19 +60,6 @@ _LEAD = re.compile(
     r"|if it was|if it were|when it is)\b[ ,]*)+"
 )
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?!\w*[-:/]\d)(?:\s?(?:%|percent))?")
-_INSTEAD = re.compile(
-    r"^(?:with |use |try |using )?(?P<new>\S+) (?:instead of|rather than) "
-    r"(?P<old>\S+)$|^(?:change|replace|swap) (?:the )?(?P<old2>\S+) (?:to"
-    r"|by|with|for|into) (?P<new2>\S+)$"
-)
-_VALUE = re.compile(
-    r"^(?P<of>of |for |to |by |until |at |x ?= ?)?(?:the )?(?:number "
-    r")?(?P<value>-?\d[\d,]*(?:\.\d+)?)(?P<percent> ?(?:%|percent))?(?: "
-    r"instead| then| too| as well)?$"
-)
-_ASSIGN = re.compile(
-    r"^(?P<name>[a-z_]\w*) ?(?:=|as|is|to|being|equal to|set to|equals) ?(?P<value>\S+)$"
-)
 _MAX_WORDS = 12
 Reread = Callable[[str], tuple[Intent, ...]]
 
@@ -161,9 +81,10 @@ def read_follow_up(words: Sequence[Word], context: Context) -> tuple[Intent, ...
 def _reply(text: str, context: Context) -> tuple[Intent, ...]:
     if not context.pending:
         return ()
-    if text in _YES:
+    if text in lexicon.section_phrases("follow_up_words", "yes"):
         return context.pending
-    return (Refuse("All right, I leave it."),) if text in _NO else ()
+    is_no = text in lexicon.section_phrases("follow_up_words", "no")
+    return (Refuse("All right, I leave it."),) if is_no else ()
 
 
 def _again(text: str, context: Context) -> tuple[Intent, ...]:
@@ -269,7 +190,7 @@ def _varied(  # noqa: C901  # one case a kind
                     intent.source or last.text, fragment, is_led=is_led or text != fragment
                 )
             case RunCode():
-                varied = _other_code(intent, fragment, is_led=is_led)
+                varied = changed_code(intent, fragment, is_led=is_led)
             case Draw():
                 varied = _other_plot(intent.source or last.text, fragment, is_led=is_led)
             case Install():
@@ -300,75 +221,12 @@ def _awaited_place(text: str, words: Sequence[Word], context: Context) -> tuple[
     return (tell_place(place),) if place is not None else ()
 
 
-_PLACE_FILLERS = frozenset(
-    [
-        "and",
-        "in",
-        "what",
-        "about",
-        "how",
-        "now",
-        "also",
-        "for",
-        "then",
-        "the",
-        "same",
-        "over",
-        "at",
-        "or",
-        "ok",
-        ",",
-        "?",
-        ".",
-        "!",
-        "to",
-        "there",
-        "what's",
-        "is",
-        "it",
-        "as",
-        "well",
-        "too",
-        "please",
-        "with",
-        "at",
-        "time",
-        "do",
-        "tell",
-        "me",
-        "show",
-        "current",
-        "right",
-        "again",
-        "but",
-        "so",
-        ",",
-        "&",
-        "if",
-        "convert",
-        "change",
-        "turn",
-        "translate",
-        "that",
-        "into",
-        "zone",
-        "timezone",
-        "local",
-        "express",
-        "give",
-        "be",
-        "would",
-        "when",
-        "say",
-    ]
-)
-
-
 def _elsewhere(words: Sequence[Word], last: TellTime | ConvertTime) -> tuple[Intent, ...]:
     found = places_in(words)
     taken = {index for item in found for index in range(item.start, item.stop)}
     rest = [word for index, word in enumerate(words) if index not in taken]
-    left = [word for word in rest if word.text not in _PLACE_FILLERS]
+    around = lexicon.section_words("follow_up_words", "around places")
+    left = [word for word in rest if word.text not in around]
     if not found and [word.text for word in left] == ["here"] and isinstance(last, TellTime):
         return (TellTime(wants=last.wants),)
     if len(left) == 1 and not found and any(word.text in {"in", "about", "for"} for word in rest):
@@ -425,7 +283,7 @@ def _reread_sum(text: str) -> Calculate | None:
 
 def _variants(source: str, fragment: str, *, is_led: bool) -> list[str]:
     """Return the earlier question with the fragment put where it fits."""
-    if match := _INSTEAD.match(fragment):
+    if match := INSTEAD.match(fragment):
         old, new = match["old"] or match["old2"], match["new"] or match["new2"]
         return [re.sub(rf"(?<![\w.]){re.escape(old)}(?![\w.])", new, source)]
     date = re.fullmatch(
@@ -435,7 +293,7 @@ def _variants(source: str, fragment: str, *, is_led: bool) -> list[str]:
         return (
             [re.sub(DATE, date[1], source, count=1)] if len(re.findall(DATE, source)) == 1 else []
         )
-    value = _VALUE.match(fragment)
+    value = VALUE.match(fragment)
     if value is None or not (is_led or value["of"]):
         return []
     return _with_number(source, value)
@@ -461,64 +319,6 @@ def _spliced(source: str, match: re.Match[str], new: str) -> str:
     return source[: match.start()] + new + source[match.end() :]
 
 
-def _other_code(last: RunCode, fragment: str, *, is_led: bool) -> tuple[Intent, ...]:
-    fragment = digitised(fragment)
-    if match := _ASSIGN.match(fragment):
-        pattern = rf"(?m)^(\s*{re.escape(match['name'])}\s*=\s*)(\S+)\s*$"
-        changed, count = re.subn(
-            pattern, rf"\g<1>{match['value']}", last.code, count=1, flags=re.IGNORECASE
-        )
-        return (RunCode(changed),) if count else ()
-    if match := _INSTEAD.match(fragment):
-        old, new = match["old"] or match["old2"], match["new"] or match["new2"]
-        changed, count = re.subn(rf"(?<![\w.]){re.escape(old)}(?![\w.])", new, last.code)
-        return (RunCode(changed),) if count else ()
-    value = _VALUE.match(fragment)
-    if value is None or value["percent"] or not is_led:
-        return ()
-    place = _number_to_change(last.code)
-    if place is None:
-        return (
-            AskBack(
-                "Which number in the code shall I replace? Say for instance: 20 instead of 10."
-            ),
-        )
-    start, stop = place
-    return (RunCode(last.code[:start] + value["value"] + last.code[stop:]),)
-
-
-def _number_to_change(code: str) -> tuple[int, int] | None:
-    """Find what "now with 20" replaces: the only number, a range's end, the only assignment."""
-    starts = [0]
-    for line in code.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
-    except (tokenize.TokenError, SyntaxError):
-        return None
-    numbers = [
-        (starts[token.start[0] - 1] + token.start[1], starts[token.end[0] - 1] + token.end[1])
-        for token in tokens
-        if token.type == tokenize.NUMBER
-    ]
-    ranged = [
-        span
-        for span in numbers
-        if re.search(r"range\([^()]*$", code[: span[0]])
-        and code[span[1] :].lstrip().startswith(")")
-    ]
-    assigned = [span for span in numbers if re.search(r"(?m)^\w+\s*=\s*$", code[: span[0]][-60:])]
-    argument = [
-        span
-        for span in numbers
-        if re.search(r"\w\($", code[: span[0]]) and code[span[1] :].startswith(")")
-    ]
-    for candidates in (numbers, ranged, assigned, argument):
-        if len(candidates) == 1:
-            return candidates[0]
-    return None
-
-
 _SPAN = re.compile(r"(?:from|between|over) .+|to \S+$")
 
 
@@ -526,7 +326,7 @@ def _other_plot(asked: str, fragment: str, *, is_led: bool) -> tuple[Intent, ...
     span = re.search(r"\b(?:for x |x )?(?:from|between|in|over) \S.*$", asked)
     if re.match(r"(?:from|between) ", fragment):
         text = (asked[: span.start()].strip() if span else asked) + " " + fragment
-    elif is_led and (value := _VALUE.match(digitised(fragment))) and span:
+    elif is_led and (value := VALUE.match(digitised(fragment))) and span:
         text = re.sub(r"\S+$", value["value"], asked)
     elif is_led:
         has_range = re.search(r"\bfrom\b|\bbetween\b", fragment)

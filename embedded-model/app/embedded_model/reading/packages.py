@@ -2,16 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-
-from rapidfuzz.distance import OSA
 
 from embedded_model import lexicon
 from embedded_model.intents import AskBack, Install, Intent, ListPackages, Refuse
+from embedded_model.reading.package_names import Item, canonical, is_known, items_in, meant_name
 from embedded_model.wording import Word, raw_of, text_of
 
-_MIN_SLIP_LETTERS = 5
 _NOUNS = frozenset(
     {
         "package",
@@ -34,54 +30,6 @@ _WEAK = re.compile(
     r"|(?:i|we) (?:also )?(?:need|require|want|will need)|make sure (?:that "
     r")?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
 )
-_ARTICLES = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "some",
-        "latest",
-        "newest",
-        "current",
-        "most",
-        "recent",
-        "stable",
-        "new",
-        "version",
-        "of",
-        "python",
-        "python's",
-        "pypi",
-        "called",
-        "named",
-        "these",
-        "following",
-        "both",
-        ":",
-        "-u",
-        "-U",
-        "--upgrade",
-        "me",
-        "us",
-        "my",
-        "also",
-        "please",
-        "pip",
-        "all",
-        "your",
-        "third-party",
-        "named",
-        "this",
-        "package",
-        "packages",
-        "library",
-        "libraries",
-        "module",
-        "modules",
-        "dependency",
-        "dependencies",
-    ]
-)
 _TRAILERS = re.compile(
     r"(?:\s*(?:\b(?:package|packages|library|libraries|modules?|dependency"
     r"|dependencies|please|for me|for us|now|here|too|as well|also|to "
@@ -95,108 +43,6 @@ _TRAILERS = re.compile(
     r"|[.!?:,;\"']))+\s*$",
     re.IGNORECASE,
 )
-_NAME = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<extras>\[[\w,.-]*\])?"
-    r"(?P<spec>(?P<sign>===?|@|=|>=|<=|~=|!=|<|>)v?(?P<version>[\w.+*!-]+))?"
-)
-_VERSION = re.compile(r"v?(?P<version>\d+(?:\.\d+)*(?:[a-z]+\d*)?(?:\.?(?:post|dev)\d+)?)")
-_PLAIN = frozenset(
-    [
-        "it",
-        "this",
-        "that",
-        "them",
-        "these",
-        "those",
-        "one",
-        "something",
-        "anything",
-        "everything",
-        "stuff",
-        "things",
-        "thing",
-        "package",
-        "packages",
-        "library",
-        "libraries",
-        "module",
-        "modules",
-        "python",
-        "pip",
-        "code",
-        "help",
-        "time",
-        "you",
-        "me",
-        "us",
-        "more",
-        "software",
-        "program",
-        "app",
-        "apps",
-        "application",
-        "tool",
-        "tools",
-        "on",
-        "in",
-        "for",
-        "to",
-        "from",
-        "with",
-        "my",
-        "your",
-        "the",
-        "a",
-        "an",
-        "and",
-        "or",
-        "as",
-        "is",
-        "are",
-        "be",
-        "of",
-        "at",
-        "by",
-        "if",
-        "so",
-        "how",
-        "what",
-        "when",
-        "where",
-        "why",
-        "who",
-        "i",
-        "we",
-        "please",
-        "not",
-        "no",
-        "do",
-        "new",
-        "file",
-        "files",
-        "latest",
-        "version",
-        "coffee",
-        "list",
-        "show",
-        "run",
-        "execute",
-        "tell",
-        "give",
-        "display",
-        "calculate",
-        "compute",
-        "plot",
-        "draw",
-        "say",
-        "install",
-        "then",
-        "here",
-        "now",
-        "date",
-        "tea",
-    ]
-)
 _UNINSTALL = re.compile(r"^(?:pip )?(?:uninstall|remove|delete|get rid of|deinstall|drop)\b")
 # `pip install -U x` is in every manual, and installs; only a wish to replace is declined.
 _UPGRADE = re.compile(
@@ -206,116 +52,6 @@ _FROM_FILE = re.compile(
     r"^(?:(?:python3? -m )?pip )?install (?:(?:.* )?(?:-r|--requirement|-e|--editable)\b"
     r"|(?:from )?(?:my |the )?[\w./-]+\.(?:txt|whl|toml|tar\.gz|zip)$|\.{0,2}/|git\+|https?:)"
 )
-_LIST_WORDS = frozenset(
-    [
-        "list",
-        "show",
-        "what",
-        "which",
-        "are",
-        "is",
-        "the",
-        "all",
-        "installed",
-        "available",
-        "package",
-        "packages",
-        "library",
-        "libraries",
-        "module",
-        "modules",
-        "python",
-        "pip",
-        "freeze",
-        "do",
-        "you",
-        "have",
-        "we",
-        "i",
-        "got",
-        "me",
-        "of",
-        "your",
-        "my",
-        "can",
-        "use",
-        "import",
-        "see",
-        "in",
-        "here",
-        "currently",
-        "there",
-        "now",
-        "already",
-        "every",
-        "get",
-        "display",
-        "print",
-        "give",
-        "a",
-        "tell",
-        "names",
-        "name",
-        "present",
-        "exist",
-        "with",
-        "versions",
-        "their",
-        "?",
-        ".",
-        "!",
-        ",",
-        ":",
-        "and",
-        "to",
-        "that",
-        "current",
-        "right",
-        "sandbox",
-        "environment",
-        "everything",
-        "access",
-        "for",
-        "us",
-        "ready",
-        "come",
-        "comes",
-        "included",
-        "preinstalled",
-        "pre-installed",
-        "default",
-        "loaded",
-        "been",
-        "has",
-        "need",
-        "third-party",
-        "dependencies",
-        "know",
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    name: str
-    version: str | None
-    is_ranged: bool = False
-
-
-@cache
-def known_names() -> frozenset[str]:
-    """Return the names of well-known packages, lower case."""
-    return frozenset(lexicon.ordered_words("packages"))
-
-
-def is_known(name: str) -> bool:
-    """Say whether a name is a well-known package's."""
-    return canonical(name) in known_names()
-
-
-def canonical(name: str) -> str:
-    """Return a name as the index compares it (PEP 503), but with dots kept as typed."""
-    return re.sub(r"[-_]+", "-", name).lower()
 
 
 def read_packages(words: Sequence[Word]) -> tuple[Intent, ...]:
@@ -383,7 +119,7 @@ def _listing(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
         return (ListPackages(),)
     bag = {word.text for word in words}
     if (
-        bag <= _LIST_WORDS
+        bag <= lexicon.section_words("package_words", "listing")
         and bag & _NOUNS
         and bag
         & {
@@ -439,7 +175,7 @@ def _asked(words: Sequence[Word], text: str) -> tuple[Intent, ...]:
     if match is None:
         return ()
     phrase = next(part for part in match.groups() if part)
-    items = _items(phrase, is_loose=False)
+    items = items_in(phrase, is_loose=False)
     says_installed = bool(re.search(r"\binstalled\b", text)) or bool(_NOUNS & set(text.split()))
     if not items or any(item.version for item in items):
         return ()
@@ -456,7 +192,7 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
         if text.startswith("pip") and "install" not in strong[0]:
             return ()
         is_pip = "pip" in strong[0]
-        items = _items(_argument(rest), is_loose=is_pip)
+        items = items_in(_argument(rest), is_loose=is_pip)
         if items is None and not _argument(rest):
             return (AskBack("Which package shall I install? For instance: install numpy."),)
         return _installs(items or ())
@@ -465,7 +201,7 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
         return _mentioned(text, words)
     words = _without_purpose(words)
     rest = words[len(weak[0].split()) :]
-    items = _items(_argument(rest), is_loose=False)
+    items = items_in(_argument(rest), is_loose=False)
     if not items:
         return ()
     has_noun = any(word.text in _NOUNS for word in rest) or "installed" in text
@@ -509,37 +245,18 @@ def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
     if match is None:
         return ()
     raw = words[: len(match["name"].split())]
-    return _installs(_items(_argument(raw), is_loose=False) or ())
+    return _installs(items_in(_argument(raw), is_loose=False) or ())
 
 
-def _installs(items: Sequence[_Item]) -> tuple[Intent, ...]:
+def _installs(items: Sequence[Item]) -> tuple[Intent, ...]:
     if any(item.is_ranged for item in items):
         return (AskBack("I can install the newest version or an exact one. Which shall it be?"),)
     return tuple(_install_or_ask(canonical(item.name), item.version) for item in items)
 
 
-@cache
-def _meant(name: str) -> str | None:
-    """Return the well-known name that an unknown one is a slip away from."""
-    if name in known_names() or len(name) < _MIN_SLIP_LETTERS or "[" in name:
-        return None
-    return next(
-        (
-            known
-            for known in lexicon.ordered_words("packages")
-            if known[0] == name[0]
-            and len(known) >= _MIN_SLIP_LETTERS
-            and known.isalpha()
-            and name.isalpha()
-            and OSA.distance(name, known, score_cutoff=1) == 1
-        ),
-        None,
-    )
-
-
 def _install_or_ask(name: str, version: str | None) -> Install | AskBack:
     # A misspelt name may be another's package: it is asked for, never fetched.
-    meant = _meant(name)
+    meant = meant_name(name)
     if meant is None:
         return Install(name, version)
     return AskBack(
@@ -553,75 +270,8 @@ def _argument(words: Sequence[Word]) -> str:
     words = list(words)
     if [word.text for word in words[:3:2]] == ["version", "of"]:
         words = [*words[3:], *words[:2]]  # "version 2.1 of rich"
-    while words and (words[0].text in _ARTICLES or words[0].text in {'"', "'"}):
+    in_front = lexicon.section_words("package_words", "articles") | {'"', "'"}
+    while words and words[0].text in in_front:
         words = words[1:]
     text = raw_of(words)
     return _TRAILERS.sub("", text).strip(" \"'")
-
-
-def _items(text: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
-    """Read a list of packages with versions; None when any part is no package."""
-    text = text.replace('"', " ").replace("'", " ")
-    text = re.sub(r"\s*(===?|>=|<=|~=)\s*", r"\1", text)
-    for spoken, name in lexicon.pairs("package_aliases"):
-        text = re.sub(rf"(?<![-\w]){re.escape(spoken)}(?![-\w])", name, text, flags=re.IGNORECASE)
-    parts = [
-        part.strip() for part in re.split(r",|;|\band\b|&|\bplus\b|\balso\b|\bas well as\b", text)
-    ]
-    items: list[_Item] = []
-    for part in parts:
-        found = _part(part, is_loose=is_loose) if part else ()
-        if found is None:
-            return None
-        items.extend(found)
-    return tuple(items) or None
-
-
-def _part(part: str, *, is_loose: bool) -> tuple[_Item, ...] | None:
-    tokens = part.split()
-    tokens = [token for token in tokens if not token.startswith("-")] if is_loose else tokens
-    while tokens and tokens[0].lower() in _ARTICLES:
-        tokens = tokens[1:]
-    items: list[_Item] = []
-    index = 0
-    while index < len(tokens):
-        item, taken = _item(tokens[index:])
-        if item is None:
-            return None
-        items.append(item)
-        index += taken
-    is_plain_list = is_loose or len(items) <= 1
-    if not is_plain_list and not all(is_known(item.name) or item.version for item in items):
-        return None
-    return tuple(items)
-
-
-def _item(tokens: Sequence[str]) -> tuple[_Item | None, int]:
-    match = _NAME.fullmatch(tokens[0])
-    if match is None or match["name"].lower() in _PLAIN or match["name"].isdecimal():
-        return None, 1
-    name = match["name"] + (match["extras"] or "")
-    if match["spec"]:
-        is_exact = match["sign"] in {"==", "===", "@", "="}
-        return _Item(name, match["version"] if is_exact else None, is_ranged=not is_exact), 1
-    following = [token.lower() for token in tokens[1:4]]
-    skipped = 0
-    while following[skipped:] and following[skipped] in {
-        "version",
-        "ver",
-        "in",
-        "at",
-        "with",
-        "v",
-        "release",
-        "(version",
-    }:
-        skipped += 1
-    if following[skipped:]:
-        version = _VERSION.fullmatch(following[skipped].rstrip(")"))
-        if version is not None:
-            taken = 2 + skipped
-            if tokens[taken : taken + 2] and re.match(r"or|\+", tokens[taken]):
-                return _Item(name, None, is_ranged=True), len(tokens)
-            return _Item(name, version["version"]), taken
-    return _Item(name, None), 1

@@ -9,14 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from embedded_model.formula import has_part
 from embedded_model.intents import (
     AskBack,
-    Calculate,
     Install,
     Intent,
     ListPackages,
-    OutOfScope,
     Refuse,
     RunCode,
     ShowStatus,
@@ -26,6 +23,7 @@ from embedded_model.intents import (
 )
 from embedded_model.places import Place
 from embedded_model.reading.arithmetic import is_too_long
+from embedded_model.reading.assembly import IMPERATIVE_CODE, assembled
 from embedded_model.reading.clauses import (
     CLOSERS,
     Atom,
@@ -36,23 +34,21 @@ from embedded_model.reading.clauses import (
 )
 from embedded_model.reading.code_requests import (
     is_deictic,
-    is_introduction,
     marks_in,
     read_code_clause,
-    run_all,
-    shall_i_run,
-    wants_other,
 )
 from embedded_model.reading.code_text import Code, MarkedText, find_code, mark
 from embedded_model.reading.context import Context, Done
 from embedded_model.reading.conversion import read_conversion
 from embedded_model.reading.date_questions import read_date_question
 from embedded_model.reading.follow_up import read_follow_up
+from embedded_model.reading.message import Clause, Message
 from embedded_model.reading.packages import read_package_question, read_packages
+from embedded_model.reading.place_names import places_in
 from embedded_model.reading.plots import mentions_plot, read_plot
 from embedded_model.reading.sums import read_sum
 from embedded_model.reading.talk import read_talk
-from embedded_model.reading.timing import places_in, read_bare_places, read_time
+from embedded_model.reading.timing import read_bare_places, read_time
 from embedded_model.wording import Word, raw_of, straighten, text_of, words_of
 
 _MAX_ATOMS = 40
@@ -61,10 +57,6 @@ _MAX_CHARACTERS = 20_000
 UNREADABLE = (
     "That is too long or nested too deeply for me to read. Ask it in shorter parts, or put it "
     "as Python code between ``` fences, and I run it."
-)
-HALF_READ = (
-    "I understood only a part of that sum, so I leave it. Write it as one formula, for instance "
-    "(2 + 3) * 4."
 )
 # What a cut costs: the cheapest one is the reading.
 _READ, _FRAGMENT, _TALK, _UNKNOWN, _UNKNOWN_WORD = 1.0, 1.7, 1.2, 6.0, 0.4
@@ -75,12 +67,6 @@ _NEGATED = re.compile(
     r"|dont|never|you shouldn't|you should not|without|stop|avoid|i don't "
     r"want you to|i do not want you to|there is no need to|no need to|you "
     r"must not|must not)\b"
-)
-# What comes after these with "and" belongs to them: "write a program that … and lists packages".
-_GOVERNS = re.compile(
-    r"\b(?:write|compose|create a|generate a|explain|describe|translate"
-    r"|summari[sz]e|how do|how can|how to|how would|why|remind|essay|story"
-    r"|tutorial|guide|what does the|if)\b"
 )
 _THERE = re.compile(
     r"\bwhat(?:'s)? (?:time|day|the time|date)\b.*\b(?:there|for (?:her|him"
@@ -97,10 +83,6 @@ _GERUNDS = {
     "listing": "list",
     "calculating": "calculate", "checking": "check", "printing": "print", "telling": "tell",
 }  # fmt: skip
-_WHERE = re.compile(
-    r"^(?:is it (?:already |still )?\w+(?= in)|i'm|i am|we're|we are|i live|we live"
-    r"|he is|she is|they are|i'm currently|my \w+ (?:is|lives|works))\b.*\b(?:in|at|from)\b"
-)
 _VAGUE_INSTALL = re.compile(
     r"^(?:pip )?install (?:it|this|that|them|those|something|anything|(?:a"
     r"|the|some|my) (?:new )?(?:library|package|module|libraries|packages"
@@ -118,7 +100,6 @@ _ASKED_SUM = re.compile(
     r"(?:[-+*/^]|\b(?:plus|minus|times|divided|multiplied|added|over|power|factorial)\b)"
 )
 _MAX_ASKED = 200
-_IMPERATIVE_CODE = re.compile(r"\b(?:run|execute|test|try|eval|evaluate|interpret)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +111,10 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clause:
-    words: tuple[Word, ...]
-    intents: tuple[Intent, ...]
-    is_read: bool
-    opens_sentence: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class _Path:
     cost: float = 0.0
-    clauses: tuple[_Clause, ...] = ()
+    clauses: tuple[Clause, ...] = ()
     context: Context = field(default_factory=Context)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    words: tuple[Word, ...]
-    codes: tuple[Code, ...]
-    today: dt.date
 
 
 def read_message(text: str, context: Context, today: dt.date) -> Reading:
@@ -160,12 +126,12 @@ def read_message(text: str, context: Context, today: dt.date) -> Reading:
         marked = MarkedText(mark(0), (Code(text.strip()),))
     prose = _without_zeal(straighten(marked.prose))
     words = words_of(re.sub(r"\n+", " ; ", prose))
-    message = _Message(words, marked.codes, today)
+    message = Message(words, marked.codes, today)
     atoms = _atoms(words)
     if len(atoms) > _MAX_ATOMS:  # half of a message is not what was asked for
         return Reading((Refuse(UNREADABLE),), context)
     clauses = _best_clauses(atoms, message, context)
-    intents = _assembled(clauses, message)
+    intents = assembled(clauses, message)
     after = context
     for clause in clauses:
         after = after.with_clause(Done(text_of(without_courtesy(clause.words)), clause.intents))
@@ -230,9 +196,7 @@ def _reordered(atom: Atom) -> list[Atom]:
 
 
 # --- the best way to cut
-def _best_clauses(
-    atoms: Sequence[Atom], message: _Message, context: Context
-) -> tuple[_Clause, ...]:
+def _best_clauses(atoms: Sequence[Atom], message: Message, context: Context) -> tuple[Clause, ...]:
     best: list[_Path | None] = [_Path(context=context), *([None] * len(atoms))]
     for stop in range(1, len(atoms) + 1):
         for start in range(max(0, stop - _MAX_JOINED), stop):
@@ -247,13 +211,13 @@ def _best_clauses(
     return final.clauses if final is not None else ()
 
 
-def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
+def _extended(before: _Path, atoms: Sequence[Atom], message: Message) -> _Path:
     words = joined(atoms)
     opens = atoms[0].opens_sentence
     if any(word.text == ";" for word in words):
         return _Path(
             before.cost + 99 * len(atoms),
-            (*before.clauses, _Clause(words, (), is_read=False)),
+            (*before.clauses, Clause(words, (), is_read=False)),
             before.context,
         )
     led = (*(word for word in atoms[0].before if word.text not in CLOSERS), *words)
@@ -264,16 +228,16 @@ def _extended(before: _Path, atoms: Sequence[Atom], message: _Message) -> _Path:
         # Code, or a refusal, swallows no neighbour that can be read by itself.
         cost += _SWALLOWED * (len(atoms) - 1)
     if intents is None:
-        unknown = _Clause(words, (), is_read=False, opens_sentence=opens)
+        unknown = Clause(words, (), is_read=False, opens_sentence=opens)
         price = _UNKNOWN + _UNKNOWN_WORD * len(words)
         return _Path(before.cost + price, (*before.clauses, unknown), before.context)
-    clause = _Clause(words, intents, is_read=True, opens_sentence=opens)
+    clause = Clause(words, intents, is_read=True, opens_sentence=opens)
     done = Done(text_of(without_courtesy(words)), intents)
     return _Path(before.cost + cost, (*before.clauses, clause), before.context.with_clause(done))
 
 
 def _read_clause(  # noqa: C901, PLR0911  # one grammar after the other
-    words: Sequence[Word], led: Sequence[Word], context: Context, message: _Message
+    words: Sequence[Word], led: Sequence[Word], context: Context, message: Message
 ) -> tuple[tuple[Intent, ...] | None, float]:
     text = text_of(words).strip(" ?!.,;:")
     if context.pending and (reply := read_follow_up(words, context)):
@@ -326,7 +290,7 @@ def _read_about_code(
         return (printing,), _READ
     if _VAGUE_INSTALL.match(text):
         return (AskBack("Which package shall I install? For instance: install numpy."),), _READ
-    if _VAGUE_CODE.match(text) or (is_deictic(text) and _IMPERATIVE_CODE.search(text)):
+    if _VAGUE_CODE.match(text) or (is_deictic(text) and IMPERATIVE_CODE.search(text)):
         return (AskBack("Which code shall I run? Paste it here, best between ``` fences."),), _READ
     return None, 0
 
@@ -347,9 +311,7 @@ def _read_printing(bare: Sequence[Word]) -> Intent | None:
     return AskBack(f"Shall I run the code `{run.code}`?", (run,))
 
 
-def _read_marked(
-    bare: Sequence[Word], message: _Message
-) -> tuple[tuple[Intent, ...] | None, float]:
+def _read_marked(bare: Sequence[Word], message: Message) -> tuple[tuple[Intent, ...] | None, float]:
     named = _read_named_packages(bare, message)
     if named:
         return named, _READ
@@ -359,7 +321,7 @@ def _read_marked(
     return None, 0
 
 
-def _read_named_packages(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+def _read_named_packages(bare: Sequence[Word], message: Message) -> tuple[Intent, ...]:
     """Read "install `numpy`": the code is a name."""
     plain = tuple(
         Word(
@@ -374,7 +336,7 @@ def _read_named_packages(bare: Sequence[Word], message: _Message) -> tuple[Inten
     return found if all(isinstance(intent, Install | ListPackages) for intent in found) else ()
 
 
-def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:  # noqa: PLR0911  # one grammar after the other
+def _read_request(bare: Sequence[Word], message: Message) -> tuple[Intent, ...]:  # noqa: PLR0911  # one grammar after the other
     there = _read_there(bare, message)
     if there:
         return there
@@ -398,7 +360,7 @@ def _read_request(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]
     return ()
 
 
-def _read_there(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
+def _read_there(bare: Sequence[Word], message: Message) -> tuple[Intent, ...]:
     text = text_of(bare).strip(" ?!.,;:")
     if not _THERE.search(text):
         return ()
@@ -407,198 +369,3 @@ def _read_there(bare: Sequence[Word], message: _Message) -> tuple[Intent, ...]:
         return ()
     place = places.pop()
     return (TellTime(place.zone, place.name),)
-
-
-# --- from clauses to what is asked for
-def _assembled(clauses: Sequence[_Clause], message: _Message) -> tuple[Intent, ...]:
-    found: list[Intent] = []
-    is_governed = False
-    for clause in clauses:
-        text = text_of(clause.words)
-        is_governed = is_governed and not clause.opens_sentence
-        if not clause.is_read:
-            is_governed = bool(_GOVERNS.search(text))
-            found.extend(_left_over(clause, message))
-        elif not (is_governed and not _stands_alone(text)):
-            if _goes_on(found, clause):
-                found.pop()
-            found.extend(clause.intents)
-    found = _with_whereabouts(_with_codes(found, clauses, message), clauses)
-    return _tidied(_without_halves(found, clauses))
-
-
-_HALF_A_SUM = re.compile(
-    r"\d|\b(?:add|plus|minus|times|subtract|multiply|divide|divided|multiplied|sum|squared|half)\b"
-)
-
-
-def _without_halves(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:
-    """Leave out a sum of which half was not understood: "add 2 and 3 less than 10".
-
-    Notes
-    -----
-    The other half would be an answer to something that nobody asked.
-    """
-    dropped: list[Intent] = []
-    for index, clause in enumerate(clauses):
-        near = [other for other in clauses[max(0, index - 1) : index + 2] if other is not clause]
-        for other in near:
-            later = other if clauses.index(other) > index else clause
-            text = text_of(clause.words)
-            if clause.is_read or later.opens_sentence or not _HALF_A_SUM.search(text):
-                continue
-            dropped.extend(item for item in other.intents if isinstance(item, Calculate))
-    if not dropped:
-        return found
-    kept = [item for item in found if item not in dropped and item != OutOfScope()]
-    return [*kept, Refuse(HALF_READ)]
-
-
-def _goes_on(found: Sequence[Intent], clause: _Clause) -> bool:
-    """Say whether a sum takes the one before into itself: "multiply 11 by 12 and add 3"."""
-    last = found[-1] if found else None
-    return (
-        isinstance(last, Calculate)
-        and last.formula is not None
-        and any(
-            isinstance(intent, Calculate)
-            and intent.formula is not None
-            and has_part(intent.formula, last.formula)
-            for intent in clause.intents
-        )
-        and not clause.opens_sentence
-        and read_sum(text_of(without_courtesy(clause.words))) is None
-    )
-
-
-def _with_whereabouts(found: list[Intent], clauses: Sequence[_Clause]) -> list[Intent]:
-    """Read "I'm in Berlin, what time is it?": the statement says where.
-
-    So does a question: "is it night in Sydney? what time is it?"
-    """
-    if any(isinstance(item, TellTime) and item.wants == "phase" and item.zone for item in found):
-        return [item for item in found if item != TellTime()]
-    said = [
-        clause.words
-        for clause in clauses
-        if not clause.is_read and _WHERE.search(text_of(clause.words))
-    ]
-    places = [
-        item.place for words in said for item in places_in(words) if isinstance(item.place, Place)
-    ]
-    if len(said) != 1 or len(places) != 1 or TellTime() not in found:
-        return found
-    there = TellTime(places[0].zone, places[0].name)
-    return [there if item == TellTime() else item for item in found if item != OutOfScope()]
-
-
-def _stands_alone(text: str) -> bool:
-    return bool(
-        re.match(r"(?:what|what's|then|tell|also|please|how|is|which|time|can|could)\b", text)
-    )
-
-
-def _left_over(clause: _Clause, message: _Message) -> tuple[Intent, ...]:
-    bare = without_courtesy(clause.words)
-    text = text_of(bare).strip(" ?!.,;:")
-    if message.codes and (is_introduction(re.sub(r"§\d+§", "", text).strip()) or is_deictic(text)):
-        return ()
-    return (OutOfScope(),)
-
-
-def _with_codes(found: list[Intent], clauses: Sequence[_Clause], message: _Message) -> list[Intent]:
-    """Add the code that no clause has taken up, where the request to run it stands."""
-    fenced = [index for index in range(len(message.codes)) if not _is_used(index, clauses)]
-    if not fenced:
-        return _at_request(found, clauses, message)
-    prose = " ".join(re.sub(r"§\d+§", "", text_of(clause.words)) for clause in clauses)
-    codes = [message.codes[index] for index in fenced]
-    if any(isinstance(intent, Refuse) for intent in found):
-        return found
-    if wants_other(prose):
-        return [*[intent for intent in found if intent != OutOfScope()], OutOfScope()]
-    if any(
-        is_deictic(text_of(without_courtesy(clause.words)).strip(" ?!.,;:")) for clause in clauses
-    ):
-        return [*[intent for intent in found if intent != OutOfScope()], *run_all(codes)]
-    return [*[intent for intent in found if intent != OutOfScope()], *shall_i_run(codes)]
-
-
-def _is_used(index: int, clauses: Sequence[_Clause]) -> bool:
-    return any(
-        clause.is_read and clause.intents and index in marks_in(clause.words) for clause in clauses
-    )
-
-
-def _at_request(found: list[Intent], clauses: Sequence[_Clause], message: _Message) -> list[Intent]:
-    """Put code that stands at the end where it was asked for: "run this and then …"."""
-    if not message.codes:
-        return found
-    prose = " ".join(text_of(clause.words) for clause in clauses)
-    is_negated = any(
-        isinstance(intent, Refuse) and intent.sentence.startswith("All right") for intent in found
-    )
-    if is_negated:
-        return [intent for intent in found if not isinstance(intent, RunCode)]
-    if wants_other(re.sub(r"§\d+§", "", prose)) and not any(
-        is_action(intent) and not isinstance(intent, RunCode) for intent in found
-    ):
-        return [OutOfScope()]
-    if _is_unclear(clauses, prose):
-        # Prose that nothing explains, and code without a word: running it was not asked for.
-        bare = [code for index, code in enumerate(message.codes) if _stands_bare(index, clauses)]
-        kept = [item for item in found if item not in run_all(bare) and item != OutOfScope()]
-        return [*kept, *shall_i_run(bare)]
-    position = _request_position(clauses)
-    runs = [intent for clause in clauses if marks_in(clause.words) for intent in clause.intents]
-    if position is None or not runs or any(intent not in found for intent in runs):
-        return found
-    ahead = [
-        intent
-        for clause in clauses[:position]
-        if not marks_in(clause.words)
-        for intent in clause.intents
-    ]
-    rest = [intent for intent in found if intent not in runs and intent not in ahead]
-    return [*[intent for intent in found if intent in ahead], *runs, *rest]
-
-
-def _is_unclear(clauses: Sequence[_Clause], prose: str) -> bool:
-    is_bare = any(_is_mark_only(clause) for clause in clauses)
-    unread = [clause for clause in clauses if not clause.is_read]
-    texts = [text_of(without_courtesy(clause.words)).strip(" ?!.,;:") for clause in unread]
-    is_strange = any(not is_introduction(text) and not is_deictic(text) for text in texts)
-    return is_bare and is_strange and not _IMPERATIVE_CODE.search(prose)
-
-
-def _is_mark_only(clause: _Clause) -> bool:
-    return bool(marks_in(clause.words)) and len(marks_in(clause.words)) == len(clause.words)
-
-
-def _stands_bare(index: int, clauses: Sequence[_Clause]) -> bool:
-    return any(_is_mark_only(clause) and index in marks_in(clause.words) for clause in clauses)
-
-
-def _request_position(clauses: Sequence[_Clause]) -> int | None:
-    for index, clause in enumerate(clauses):
-        text = text_of(without_courtesy(clause.words)).strip(" ?!.,;:")
-        if marks_in(clause.words):
-            return None
-        if not clause.intents and is_deictic(text):
-            return index
-    return None
-
-
-def _tidied(found: Sequence[Intent]) -> tuple[Intent, ...]:
-    """Drop courtesy beside requests, and all but one note on what is out of scope."""
-    has_request = any(is_action(intent) for intent in found)
-    kept: list[Intent] = []
-    for intent in found:
-        if isinstance(intent, SmallTalk) and (has_request or intent in kept):
-            continue
-        if isinstance(intent, OutOfScope) and intent in kept:
-            continue
-        kept.append(intent)
-    if any(not isinstance(intent, SmallTalk) for intent in kept):
-        kept = [intent for intent in kept if not isinstance(intent, SmallTalk)]
-    return tuple(kept)
