@@ -11,6 +11,8 @@ give() {
 
 give /volumes/grafana 472:0 0755
 give /volumes/prometheus 65534:65534 0755
+# Sessions that are forked before the first installation are to see it: the runner cannot make this.
+mkdir -p /volumes/packages/sets
 give /volumes/packages 10001:10001 0755
 
 # The user's own folder keeps its owner; users' code comes as the group, where it is let in at all.

@@ -51,8 +51,7 @@ def prepare(settings: RunnerSettings) -> House:
     try:
         os.chdir("/")
         Path(settings.slots_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if settings.packages_dir is not None:
-            Path(settings.packages_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_package_folders(settings)
         owner = (settings.uid, settings.gid) if privileges.is_root() else None
         _settle_workspace(settings.workspace_rule, owner)
         can_mount = settings.private_mounts and _open_up(settings)
@@ -74,7 +73,7 @@ def _view(settings: RunnerSettings, slots: SlotHouse) -> tuple[str | None, str]:
     rules = path_rules(
         interpreter_paths(),
         slot=view.SESSION_FOLDER,
-        packages=settings.packages_dir,
+        packages=settings.package_sets,
         allow_subprocesses=settings.subprocesses,
         workspace=settings.workspace_rule,
     )
@@ -111,6 +110,17 @@ def _open_up(settings: RunnerSettings) -> bool:
     return True
 
 
+def _make_package_folders(settings: RunnerSettings) -> None:
+    """See that sessions which are forked before the first package was installed see it later."""
+    if settings.packages_dir is None or settings.package_sets is None:
+        return
+    Path(settings.packages_dir).mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        Path(settings.package_sets).mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:  # it is somebody else's to write, as in containers
+        log.event("packages.no_sets", level="warning", reason=repr(error))
+
+
 def _settle_workspace(rule: PathRule | None, owner: tuple[int, int] | None) -> None:
     """See that code can get into the workspace where it may; of root's, as a group of its own."""
     if rule is None:
@@ -135,8 +145,8 @@ def _refuse_unreadable(settings: RunnerSettings) -> None:
 
 def _needed(settings: RunnerSettings) -> list[str]:
     needed = [*readable_trees(interpreter_paths()), str(Path(__file__).resolve().parent)]
-    if settings.packages_dir is not None:
-        needed.append(settings.packages_dir)
+    if settings.package_sets is not None:
+        needed.append(settings.package_sets)
     if settings.workspace_rule is not None and not settings.workspace_rule.is_writable:
         needed.append(os.path.realpath(settings.workspace_rule.path))
     return needed

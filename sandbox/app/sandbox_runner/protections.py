@@ -87,7 +87,7 @@ def _landlock(settings: RunnerSettings, probe_slot: str) -> tuple[int, tuple[Pro
     rules = path_rules(
         interpreter_paths(),
         slot=probe_slot,
-        packages=settings.packages_dir,
+        packages=settings.package_sets,
         allow_subprocesses=settings.subprocesses,
         workspace=settings.workspace_rule,
     )

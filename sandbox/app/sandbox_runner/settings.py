@@ -37,7 +37,7 @@ class RunnerSettings:
     slots_dir
         Folder for the sessions' folders; made if missing.
     packages_dir
-        Folder of installed package sets that workers may read (``SANDBOX_PACKAGES_DIR``).
+        Folder of installed packages, of whose ``sets`` workers may read (``SANDBOX_PACKAGES_DIR``).
     workspace
         Whether cells see the workspace: off, ro (they read it) or rw (``SANDBOX_WORKSPACE``).
     workspace_dir
@@ -105,6 +105,11 @@ class RunnerSettings:
         names = [item.name for item in fields(Bounds) if item.name != "timeout_seconds"]
         values = {name: getattr(self, name) for name in names}
         return Bounds(**values, timeout_seconds=self.max_timeout_seconds)
+
+    @property
+    def package_sets(self) -> str | None:
+        """The folder of package sets, the one part of `packages_dir` that workers may read."""
+        return None if self.packages_dir is None else f"{self.packages_dir}/sets"
 
     @property
     def workspace_rule(self) -> PathRule | None:

@@ -65,7 +65,7 @@ class WardenConfig:
     landlock_abi: int
     allow_subprocesses: bool
     bounds: SessionLimits
-    packages_dir: str | None
+    package_sets: str | None
     max_timeout_seconds: float
     shared_tasks: int
     has_namespaces: bool = False
@@ -362,10 +362,10 @@ class Session:
         )
 
     def _use_packages(self, path: str) -> bool:
-        allowed = self._config.packages_dir
+        allowed = self._config.package_sets
         real = Path(path).resolve()
         if allowed is None or not real.is_relative_to(Path(allowed).resolve()):
-            return self._refuse(f"{path[:200]!r} is not inside this runner's package folder")
+            return self._refuse(f"{path[:200]!r} is not among this runner's package sets")
         ending = self._perform("packages", str(real), time.monotonic() + _PACKAGES_SECONDS)
         if ending.report is None:
             return self._refuse("the session ended before the packages were in place")

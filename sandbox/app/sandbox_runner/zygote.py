@@ -147,7 +147,7 @@ class Zygote:
             landlock_abi=shield.landlock_abi,
             allow_subprocesses=settings.subprocesses,
             bounds=settings.bounds,
-            packages_dir=settings.packages_dir,
+            package_sets=settings.package_sets,
             max_timeout_seconds=settings.max_timeout_seconds,
             # A few threads in each other session; few, where a fork bomb would use them up.
             has_namespaces=shield.view is not None,
@@ -204,7 +204,7 @@ class Zygote:
         rules = path_rules(
             self._interpreter,
             slot=folder,
-            packages=self._settings.packages_dir,
+            packages=self._settings.package_sets,
             allow_subprocesses=self._settings.subprocesses,
             workspace=self._settings.workspace_rule,
         )

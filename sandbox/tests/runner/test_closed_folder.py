@@ -45,7 +45,7 @@ def test_permissions_of_the_folder_stay_as_they_are(closed: RunnerProcess) -> No
 
 
 def test_package_set_added_later_can_be_used(closed: RunnerProcess) -> None:
-    package_set = closed.packages_dir / "set-1"
+    package_set = closed.packages_dir / "sets" / "set-1"
     package_set.mkdir()
     (package_set / "added_later.py").write_text("value = 7")
     with RunnerSession(closed.socket) as session:
@@ -64,7 +64,7 @@ def test_package_set_can_not_be_written(closed: RunnerProcess) -> None:
 
 
 def test_folder_outside_the_package_folder_is_refused(closed: RunnerProcess) -> None:
-    with pytest.raises(RefusedError, match="not inside"):
+    with pytest.raises(RefusedError, match="not among"):
         RunnerSession(closed.socket, package_path=str(closed.packages_dir / "../../etc"))
 
 
@@ -74,3 +74,16 @@ def test_rest_of_the_machine_is_not_there(closed: RunnerProcess) -> None:
         run = session.run(f"import os\n[p for p in {paths!r} if os.path.exists(p)]")
     assert run.done.result == "[]"
     assert sys.prefix
+
+
+def test_of_the_packages_folder_only_sets_are_seen(closed: RunnerProcess) -> None:
+    (closed.packages_dir / "default.json").write_text("{}")
+    (closed.packages_dir / "wheels").mkdir(exist_ok=True)
+    (closed.packages_dir / "wheels" / "w").write_text("x")
+    with RunnerSession(closed.socket) as session:
+        for path in ("default.json", "wheels/w"):
+            done = session.run(f"open({str(closed.packages_dir / path)!r}).read()").done
+            assert done.error is not None
+            assert done.error.type in {"PermissionError", "FileNotFoundError"}
+    with pytest.raises(client.RefusedError):
+        RunnerSession(closed.socket, package_path=str(closed.packages_dir / "wheels"))
