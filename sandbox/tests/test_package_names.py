@@ -1,8 +1,12 @@
 """The rules before anything is downloaded: text, names, and what an operator says of them."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
 from sandbox.errors import PackageAwaitsApproval, PackageRefused
 from sandbox.packages.names import NameRules
 from sandbox.packages.objection import objected
@@ -106,6 +110,17 @@ def test_two_versions_in_one_wish_are_refused() -> None:
 )
 def test_plain_wish_is_read(package: str, version: str | None, wish: Wish) -> None:
     assert parse_wish(package, version) == wish
+
+
+@given(st.one_of(st.text(max_size=40), st.from_regex(r"[-A-Za-z0-9._=\[\];@ /]{1,30}")))
+def test_whatever_passes_is_one_plain_requirement(text: str) -> None:
+    try:
+        wish = parse_wish(text, None)
+    except PackageRefused:
+        return
+    requirement = Requirement(wish.line())
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(==[a-z0-9.!+]+)?", wish.line())
+    assert (requirement.url, requirement.marker, requirement.extras) == (None, None, set())
 
 
 @pytest.mark.parametrize(

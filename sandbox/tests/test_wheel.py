@@ -1,18 +1,22 @@
 """What a wheel may hold: its directory judged, then hostile archives unpacked for real."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
 import stat
 import struct
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sandbox.adapters.child_process import run_child
-from sandbox.adapters.unpack import UnpackOrder
+from sandbox.adapters.unpack import UnpackOrder, unpack
 from sandbox.errors import PackageRefused
 from sandbox.packages.tree import Entry, TreeLimits, check_tree
 from sandbox.packages.wheel import Member, Plan, check_description, plan_wheel, read_record
@@ -214,7 +218,7 @@ def _unpack(folder: Path, content: bytes, **changes: object) -> dict[str, object
     )
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
-    async def unpack() -> dict[str, object]:
+    async def work() -> dict[str, object]:
         async with asyncio.timeout(30):
             ended = await run_child(
                 order.to_words(), environment=environment, folder=folder, max_text_bytes=1 << 16
@@ -223,7 +227,7 @@ def _unpack(folder: Path, content: bytes, **changes: object) -> dict[str, object
         report: dict[str, object] = json.loads(ended.stdout)
         return report
 
-    return asyncio.run(unpack())
+    return asyncio.run(work())
 
 
 def _files(folder: Path) -> list[str]:
@@ -295,6 +299,33 @@ def test_hostile_archive_is_refused_by_its_rule(tmp_path: Path, content: bytes, 
     assert written <= 1 << 20
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 2000), st.binary(min_size=0, max_size=4)), min_size=1, max_size=4
+    )
+)
+def test_damaged_archive_is_refused_or_unpacked_and_writes_nowhere_else(
+    changes: list[tuple[int, bytes]],
+) -> None:
+    content = bytearray(wheel("zebrafact", files={"z/__init__.py": b"A = 1\n" * 20}))
+    for anywhere, new in changes:
+        place = anywhere % len(content)
+        content[place : place + max(1, len(new))] = new
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "wheel").write_bytes(content)
+        (folder / "tree").mkdir()
+        order = UnpackOrder(
+            parent=0, wheel=str(folder / "wheel"), target=str(folder / "tree"),
+            package="zebrafact", version="1.0", max_bytes=1 << 20, max_files=100, is_trusted=False,
+        )  # fmt: skip
+        with contextlib.suppress(PackageRefused):
+            unpack(order)
+        assert {path.name for path in folder.iterdir()} == {"wheel", "tree"}
+        assert (folder / "wheel").read_bytes() == bytes(content)
+
+
 @needs_landlock
 def test_file_that_is_not_what_the_record_says_is_refused(tmp_path: Path) -> None:
     honest = {"zebrafact.py": b"A = 1\n"}
@@ -342,7 +373,7 @@ def _unpack_into_link(folder: Path, elsewhere: Path) -> dict[str, object] | None
         package="zebrafact", version="1.0", max_bytes=1 << 20, max_files=100, is_trusted=False,
     )  # fmt: skip
 
-    async def unpack() -> bool:
+    async def work() -> bool:
         async with asyncio.timeout(30):
             ended = await run_child(
                 order.to_words(), environment={"PATH": os.defpath}, folder=folder,
@@ -350,4 +381,4 @@ def _unpack_into_link(folder: Path, elsewhere: Path) -> dict[str, object] | None
             )  # fmt: skip
         return ended.code == 0
 
-    return {} if asyncio.run(unpack()) else None
+    return {} if asyncio.run(work()) else None

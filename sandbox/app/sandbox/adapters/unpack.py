@@ -7,10 +7,12 @@ it has no network, starts nothing, and no code of the wheel runs. It prints one 
 what the wheel defines, or why it is refused; then it compiles the modules.
 """
 
+import errno
 import hashlib
 import io
 import json
 import os
+import struct
 import sys
 import zipfile
 import zlib
@@ -37,7 +39,17 @@ from sandbox.packages.wheel import (
 _CHUNK_BYTES: Final = 1 << 20
 # METADATA and RECORD are read as a whole: a hundred thousand files are some 10 MB of RECORD.
 _MAX_TEXT_BYTES: Final = 32 << 20
-_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile raises about a damaged archive; of OSError only the seek to nowhere.
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,9 @@ def unpack(order: UnpackOrder) -> Plan:
     try:
         with zipfile.ZipFile(order.wheel) as archive:
             return _unpack(archive, order)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise refusal(
             "archive", order.package, "Its archive is damaged, or does not hold what it says."
         ) from error
