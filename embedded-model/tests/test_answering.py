@@ -154,3 +154,20 @@ def test_row_of_numbers_is_told_after_a_colon() -> None:
     assert sentence_for(primes, "execute_code", "2, 3, 5\n") == (
         "The first 3 prime numbers: 2, 3, 5."
     )
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (RunCode("x"), "I have no result of the code: execute_code did not answer in time."),
+        (Install("six"), "I don't know whether six is installed now: execute_code did not answer"),
+    ],
+)
+def test_answer_that_never_came_is_no_failure_of_the_work(action: Action, said: str) -> None:
+    text = "Error: execute_code did not answer in time."
+    assert sentence_for(action, "execute_code", text).startswith(said)
+
+
+def test_empty_list_of_packages_is_said_in_its_own_words() -> None:
+    text = "No packages are installed beyond Python's standard library."
+    assert sentence_for(ListPackages(), "list_packages", text) == text

@@ -107,12 +107,31 @@ _DOING: Mapping[type, str] = {
 }
 
 
+# An answer that never came says nothing about how the work itself ended.
+_UNANSWERED = re.compile(r"\b(?:did|does) not answer\b|\bnot reachable\b|\bunreachable\b|\bis down\b")
+_UNKNOWN: Mapping[type, str] = {
+    RunCode: "I have no result of the code",
+    Calculate: "I have no result of the calculation",
+    Draw: "I have no result of the plot",
+}
+
+
+def _undone(action: Action, text: str) -> str:
+    is_unknown = _UNANSWERED.search(text) is not None
+    if isinstance(action, Install):
+        name = action.package
+        return (
+            f"I don't know whether {name} is installed now"
+            if is_unknown
+            else (f"{name} could not be installed")
+        )
+    return (_UNKNOWN if is_unknown else _DOING).get(type(action), _DOING[type(action)])
+
+
 def _failure(action: Action | None, name: str, answer: ToolAnswer) -> str:
-    what = _DOING[type(action)] if action is not None else f"{name} failed"
+    what = _undone(action, answer.text) if action is not None else f"{name} failed"
     if isinstance(action, TellTime | ConvertTime) and action.place:
         what += f" for {action.place}"
-    if isinstance(action, Install):
-        what = f"{action.package} could not be installed"
     text = answer.text.strip("\n")
     if has_traceback(text):
         return _raised(what, text, action)
@@ -285,6 +304,8 @@ def _listed(action: ListPackages, answer: ToolAnswer) -> str:
         plural = "package is" if len(packages) == 1 else "packages are"
         return f"{len(packages)} {plural} installed:\n{block(lines)}"
     text = answer.text.strip()
+    if text.startswith("No packages"):  # code-executor's words
+        return text
     return _shown("The installed packages are", text) if text else "No packages are installed."
 
 

@@ -92,12 +92,15 @@ def _from_base(text: str) -> Calculate | None:
     if match is None:
         return None
     digits = match["a"] or match["b"] or match["literal"]
-    base = 0 if match["literal"] else _TO_DECIMAL[match["before"] or match["after"]]
+    named = match["before"] or match["after"]
+    base = _TO_DECIMAL[named] if named else 0
     try:
         int(digits, base)
     except ValueError:
         return None
-    return Calculate(f'print(int("{digits}", {base}))', f"{digits} in decimal")
+    return Calculate(
+        f'print(int("{digits}", {base}))', f"{digits}{f' ({named})' if named else ''} in decimal"
+    )
 
 
 def read_chance(text: str) -> Calculate | None:
