@@ -137,7 +137,7 @@ def readiness(stack: Containers) -> tuple[int, str]:
 def use(stack: Containers, model: str) -> Containers:
     """Start the middleware again with another model, as one does after a change of .env."""
     changed = Containers(stack.folder, {**stack.env, "LLM_MODEL_NAME": named(model)}, stack.person)
-    changed.compose("up", "-d", "middleware", "ollama-pull", seconds=120)
+    changed.compose("up", "-d", "--no-deps", "middleware", "ollama-pull", seconds=120)
     changed.wait_healthy("middleware")
     return changed
 
