@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sandbox.adapters.package_store import PackageStore
 from sandbox.packages.retention import Kept, surplus
+from sandbox.packages.tree import TreeLimits
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_index import PackageIndex, package_index, wheel
 from sandbox_support.serving import service_settings, serving, until
@@ -91,6 +93,18 @@ async def test_sessions_of_another_user_can_read_a_set_and_list_none(
     (made,) = (path for path in (root / "sets").iterdir() if path.is_dir())
     for path in (made, *made.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
+async def test_name_of_a_set_is_no_other_stores_name(tmp_path: Path) -> None:
+    def names(folder: str) -> str:
+        store = PackageStore(tmp_path / folder, TreeLimits(1, 1), max_bytes=1)
+        store.prepare()
+        return store.name_of("ab" * 32)
+
+    first, again, other = names("one"), names("one"), names("two")
+    assert first == again  # also after a restart
+    assert len({first, other, "ab" * 32}) == 3
+    assert (tmp_path / "one" / "key").stat().st_mode & 0o777 == 0o600
 
 
 async def test_one_request_serves_a_session_and_all_new_ones(

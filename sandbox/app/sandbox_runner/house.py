@@ -135,7 +135,9 @@ def _settle_workspace(rule: PathRule | None, owner: tuple[int, int] | None) -> N
 
 
 def _refuse_unreadable(settings: RunnerSettings) -> None:
-    closed = privileges.unreadable_for(settings.uid, settings.gid, _needed(settings))
+    # Not the sets: the service keeps them so that each can be entered and none be listed.
+    needed = [path for path in _needed(settings) if path != settings.package_sets]
+    closed = privileges.unreadable_for(settings.uid, settings.gid, needed)
     if closed:
         raise HouseError(
             f"The sandbox runner was started as root and gives that up for user {settings.uid}, "

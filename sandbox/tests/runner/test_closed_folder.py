@@ -76,6 +76,19 @@ def test_rest_of_the_machine_is_not_there(closed: RunnerProcess) -> None:
     assert sys.prefix
 
 
+def test_sets_of_others_can_not_be_found(closed: RunnerProcess) -> None:
+    sets = closed.packages_dir / "sets"
+    own = sets / "own"
+    own.mkdir()
+    (own / "mine_alone.py").write_text("value = 8")
+    sets.chmod(0o711)
+    with RunnerSession(closed.socket, package_path=str(own)) as session:
+        assert session.run("import mine_alone; mine_alone.value").done.result == "8"
+        done = session.run(f"import os\nos.listdir({str(sets)!r})").done
+        assert done.error is not None
+        assert done.error.type == "PermissionError"
+
+
 def test_of_the_packages_folder_only_sets_are_seen(closed: RunnerProcess) -> None:
     (closed.packages_dir / "default.json").write_text("{}")
     (closed.packages_dir / "wheels").mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
 """Package sets on disk: staged, linked together, renamed into place, never changed again.
 
-DIR/sets/<sha256>/        one set: what a session appends to its path
-DIR/sets/<sha256>.json    its members, and the hashes of their wheels
+DIR/sets/<hmac>/          one set: what a session appends to its path
+DIR/sets/<hmac>.json      its members, and the hashes of their wheels
+DIR/key                   what makes the names of sets unguessable
 DIR/wheels/               the unpacked wheels that sets are linked from (wheel_cache.py)
 DIR/staging/<random>/     what is being made; swept at each start
 DIR/default.json          the set that new sessions see
@@ -9,8 +10,10 @@ DIR/default.json          the set that new sessions see
 
 import asyncio
 import filecmp
+import hmac
 import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -35,6 +38,7 @@ log = get_logger()
 # rest sessions see nothing, where they run as another user.
 _FOLDERS: Final = {"sets": 0o711, "wheels": 0o700, "staging": 0o700, "rules": 0o700}
 _COMING: Final = "coming"
+_KEY_BYTES: Final = 32
 _CARELESS: Final = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "scripts"})
 
 
@@ -57,6 +61,7 @@ class PackageStore:
         self._max_bytes = max_bytes
         self._sets: dict[str, PackageSet] = {}
         self._default: PackageSet | None = None
+        self._key = b""
 
     def prepare(self) -> None:
         """Make the folders, sweep what an earlier process left half done, read the default."""
@@ -64,6 +69,7 @@ class PackageStore:
         for part, mode in _FOLDERS.items():
             (self._root / part).mkdir(exist_ok=True)
             (self._root / part).chmod(mode)
+        self._key = _read_key(self._root / "key")
         self._sweep()
         DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
         DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
@@ -77,6 +83,10 @@ class PackageStore:
     def touch(self, set_id: str) -> None:
         """Note that a set is used now."""
         _touch(self._path(set_id))
+
+    def name_of(self, content: str) -> str:
+        """Return the id of the set with a content address; who sees one set can't guess another."""
+        return hmac.new(self._key, content.encode("ascii"), "sha256").hexdigest()
 
     def find(self, set_id: str) -> PackageSet | None:
         """Return an installed set."""
@@ -309,6 +319,17 @@ def _delete(path: Path) -> None:
     """Delete a folder and its description; the description first, so that no half is found."""
     path.with_name(f"{path.name}.json").unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_key(path: Path) -> bytes:
+    """Return the secret in a file, which is made when it is missing."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key := secrets.token_bytes(_KEY_BYTES))
+    return key
 
 
 def _disk_bytes(folder: Path, part: Literal["free", "total"]) -> float:

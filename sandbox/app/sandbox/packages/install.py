@@ -128,6 +128,9 @@ class Wheels(Protocol):
 class SetStore(Protocol):
     """Keeps the package sets."""
 
+    def name_of(self, content: str) -> str:
+        """Return the id of the set with a content address; who sees one set can't guess another."""
+
     def find(self, set_id: str) -> PackageSet | None:
         """Return an installed set."""
 
@@ -317,9 +320,8 @@ class Packages:
             each for each in current.packages if each.name in current.wishes and each.name != name
         ]
         if not left:
-            return await self._store.assemble(
-                set_id((), python=interpreter.python), (), wishes=(), is_trusted=lambda _: True
-            )
+            identity = self._store.name_of(set_id((), python=interpreter.python))
+            return await self._store.assemble(identity, (), wishes=(), is_trusted=lambda _: True)
         head, *others = left
         held = [_pin(each) for each in current.packages if each.name != name]
         made, _ = await self._make_set(
@@ -345,7 +347,7 @@ class Packages:
         found = [rules.dependency_objection(each.name) for each in wanted if each.name != wish.name]
         if objections := [each for each in found if each is not None]:
             raise self._object(objections, wish)
-        identity = set_id(wanted, python=interpreter.python)
+        identity = self._store.name_of(set_id(wanted, python=interpreter.python))
         if (made := self._store.find(identity)) is not None:
             return made, True
         async with self._unpacked(wanted, rules, wish, interpreter) as (wheels, is_cached):
