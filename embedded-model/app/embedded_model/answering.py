@@ -108,7 +108,7 @@ _DOING: Mapping[type, str] = {
 
 
 # An answer that never came says nothing about how the work itself ended.
-_UNANSWERED = re.compile(r"\b(?:did|does) not answer\b|\bnot reachable\b|\bunreachable\b|\bis down\b")
+_UNANSWERED = re.compile(r"\b(?:(?:did|does) not answer|not reachable|unreachable|is down)\b")
 _UNKNOWN: Mapping[type, str] = {
     RunCode: "I have no result of the code",
     Calculate: "I have no result of the calculation",
