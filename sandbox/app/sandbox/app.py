@@ -27,7 +27,8 @@ from sandbox.executions import Executions
 from sandbox.files import SessionFiles
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
-from sandbox.packages.install import Packages, Resolver
+from sandbox.packages.install import Packages
+from sandbox.packages.ports import Resolver
 from sandbox.packages.tree import TreeLimits
 from sandbox.routes import execute, files, packages, sessions
 from sandbox.routes import executions as execution_routes

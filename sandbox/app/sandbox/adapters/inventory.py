@@ -11,7 +11,7 @@ from servicekit.deadline import Deadline
 from sandbox.cells import CellRunner
 from sandbox.errors import RunnerDown
 from sandbox.limits import NO_LIMITS
-from sandbox.packages.install import Interpreter
+from sandbox.packages.ports import Interpreter
 
 _TIMEOUT_SECONDS: Final = 20.0
 _CODE: Final = """

@@ -26,7 +26,7 @@ from servicekit.wire.execution import InstalledPackage
 from sandbox.adapters.json_file import read_json, write_json
 from sandbox.adapters.wheel_cache import walk
 from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
-from sandbox.packages.install import PackageSet, UnpackedWheel
+from sandbox.packages.ports import PackageSet, UnpackedWheel
 from sandbox.packages.refusal import refusal
 from sandbox.packages.retention import Kept, surplus
 from sandbox.packages.tree import TreeLimits, check_count, check_total

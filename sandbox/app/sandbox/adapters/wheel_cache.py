@@ -23,8 +23,8 @@ from sandbox.adapters.download import Download
 from sandbox.adapters.json_file import read_json, write_json
 from sandbox.adapters.unpack import UnpackOrder
 from sandbox.errors import InstallFailed, PackageRefused
-from sandbox.packages.install import UnpackedWheel
 from sandbox.packages.lock import LockedPackage
+from sandbox.packages.ports import UnpackedWheel
 from sandbox.packages.tree import Entry, TreeLimits, check_tree
 from sandbox.packages.wheel import WHEEL_RULES
 

@@ -8,16 +8,13 @@ former one's packages at their versions.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
-from packaging.version import Version
 from servicekit.deadline import Deadline
-from servicekit.errors import DeadlineExceeded, NotFound, StackError, TooBusy
+from servicekit.errors import DeadlineExceeded, StackError, TooBusy
 from servicekit.logs import get_logger
 from servicekit.wire.execution import (
     InstalledPackage,
@@ -31,6 +28,18 @@ from sandbox.metrics import PACKAGE_INSTALLS, PACKAGE_REFUSALS, PACKAGE_SECONDS
 from sandbox.packages.lock import LockedPackage, set_id
 from sandbox.packages.names import NameRules
 from sandbox.packages.objection import Objection, objected
+from sandbox.packages.ports import (
+    Interpreter,
+    Inventory,
+    PackageSet,
+    Resolver,
+    Rulebook,
+    SetStore,
+    UnpackedWheel,
+    Wheels,
+)
+from sandbox.packages.presence import installed as described
+from sandbox.packages.presence import not_removable, preinstalled, present
 from sandbox.packages.refusal import refusal
 from sandbox.packages.requirement import Wish, parse_wish
 from sandbox.sessions import LiveSession, Sessions
@@ -43,118 +52,6 @@ _WAITING_INSTALLS: Final = 32
 _RESOLVED_SECONDS: Final = 3600.0
 _RESOLVED_WISHES: Final = 256
 _LOGGED_CHARACTERS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """The cell interpreter: its version (3.11.7) and the packages that it has, by name."""
-
-    python: str
-    packages: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class UnpackedWheel:
-    """One package's files as a session sees them.
-
-    Attributes
-    ----------
-    path
-        The folder that holds them; it never changes.
-    modules
-        Top-level modules that it defines.
-    """
-
-    package: LockedPackage
-    path: Path
-    size_bytes: int
-    files: int
-    modules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PackageSet:
-    """An installed, immutable set; `wishes` are the members that were asked for."""
-
-    set_id: str
-    path: Path
-    packages: tuple[InstalledPackage, ...]
-    wishes: tuple[str, ...] = ()
-
-    def find(self, name: str) -> InstalledPackage | None:
-        """Return the member of that name."""
-        return next((package for package in self.packages if package.name == name), None)
-
-
-class Inventory(Protocol):
-    """Knows the cell interpreter."""
-
-    async def interpreter(self, deadline: Deadline) -> Interpreter:
-        """Return the cell interpreter and what it has."""
-
-
-class Rulebook(Protocol):
-    """Keeps the name rules, and the names that wait for an operator."""
-
-    def rules(self) -> NameRules:
-        """Return the rules in force."""
-
-    def ask(self, objections: Sequence[Objection], *, wish: str) -> None:
-        """Note names that wait for an operator's approval."""
-
-
-class Resolver(Protocol):
-    """Finds what a wish needs."""
-
-    async def resolve(
-        self, wish: Wish, *, pins: Sequence[str], constraints: Sequence[str], python: str
-    ) -> tuple[LockedPackage, ...]:
-        """Return the closure of a wish together with the pinned packages."""
-
-
-class Wheels(Protocol):
-    """Keeps unpacked wheels by their hash."""
-
-    def find(self, package: LockedPackage) -> UnpackedWheel | None:
-        """Return an unpacked wheel."""
-
-    async def add(self, package: LockedPackage, *, is_trusted: bool, python: str) -> UnpackedWheel:
-        """Fetch a wheel by its hash and unpack it; no code of it runs."""
-
-    async def discard(self, wheels: Iterable[UnpackedWheel]) -> None:
-        """Delete wheels that no set uses."""
-
-
-class SetStore(Protocol):
-    """Keeps the package sets."""
-
-    def name_of(self, content: str) -> str:
-        """Return the id of the set with a content address; who sees one set can't guess another."""
-
-    def find(self, set_id: str) -> PackageSet | None:
-        """Return an installed set."""
-
-    def default(self) -> PackageSet | None:
-        """Return the set that new sessions see."""
-
-    def make_default(self, set_id: str) -> None:
-        """Let new sessions see this set, also after a restart."""
-
-    def touch(self, set_id: str) -> None:
-        """Note that a set is used now."""
-
-    async def assemble(
-        self,
-        set_id: str,
-        wheels: Sequence[UnpackedWheel],
-        *,
-        wishes: Sequence[str],
-        is_trusted: Callable[[str], bool],
-    ) -> PackageSet:
-        """Link wheels into a set and rename it into place."""
-
-    async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
-        """Delete what nobody uses until all fit; False when they do not."""
 
 
 class Packages:
@@ -242,7 +139,7 @@ class Packages:
         async with self._my_turn(deadline):
             current = self._current(session_id)
             if current is None or name not in current.wishes:
-                raise _not_removable(name, current, interpreter)
+                raise not_removable(name, current, interpreter)
             async with _until(deadline.within(self._timeout_seconds), deadline):
                 made = await self._without(name, current, interpreter)
             await self._apply(made, session_id, deadline)
@@ -273,15 +170,15 @@ class Packages:
         started = monotonic()
         self._current(session_id)  # an unknown session is told so before any work
         interpreter = await self._inventory.interpreter(deadline)
-        if (present := _preinstalled(wish, interpreter)) is not None:
-            return present
+        if (there := preinstalled(wish, interpreter)) is not None:
+            return there
         rules = self._rulebook.rules()
         if (objection := rules.objection(wish.name)) is not None:
             raise self._object([objection], wish)
         async with self._my_turn(deadline):
             current = self._current(session_id)
-            if (present := _present(wish, current)) is not None:
-                return present
+            if (there := present(wish, current)) is not None:
+                return there
             async with _until(deadline.within(self._timeout_seconds), deadline):
                 made, is_cached = await self._with(wish, current, interpreter)
             await self._apply(made, session_id, deadline)
@@ -295,7 +192,7 @@ class Packages:
             cached=is_cached,
             duration_ms=round(seconds * 1000, 1),
         )
-        return _installed(wish, made, current)
+        return described(wish, made, current)
 
     def _object(self, objections: Sequence[Objection], wish: Wish) -> StackError:
         error = objected(objections)
@@ -486,45 +383,3 @@ def _pin(package: InstalledPackage) -> str:
 
 def _own(interpreter: Interpreter) -> list[str]:
     return [f"{name}=={version}" for name, version in interpreter.packages.items()]
-
-
-def _not_removable(name: str, current: PackageSet | None, interpreter: Interpreter) -> StackError:
-    if name in interpreter.packages:
-        return NotFound(f"{name} comes with the interpreter and can't be removed.")
-    if current is not None and current.find(name) is not None:
-        asked = ", ".join(current.wishes)
-        return NotFound(f"{name} is there because others need it; what was asked for: {asked}.")
-    return NotFound(f"{name} is not installed.")
-
-
-def _preinstalled(wish: Wish, interpreter: Interpreter) -> PackageInstalled | None:
-    version = interpreter.packages.get(wish.name)
-    if version is None:
-        return None
-    if wish.version is not None and Version(wish.version) != Version(version):
-        raise refusal(
-            "preinstalled",
-            wish.name,
-            f"The interpreter comes with {wish.name} {version}, which can't be replaced.",
-            operator="An operator can change the interpreter's own packages.",
-        )
-    return PackageInstalled(package=wish.name, version=version, installed=(), already_present=True)
-
-
-def _present(wish: Wish, current: PackageSet | None) -> PackageInstalled | None:
-    member = None if current is None else current.find(wish.name)
-    if member is None or (wish.version and Version(wish.version) != Version(member.version)):
-        return None
-    return PackageInstalled(
-        package=member.name, version=member.version, installed=(), already_present=True
-    )
-
-
-def _installed(wish: Wish, made: PackageSet, before: PackageSet | None) -> PackageInstalled:
-    known = set() if before is None else {(each.name, each.version) for each in before.packages}
-    member = made.find(wish.name)
-    return PackageInstalled(
-        package=wish.name,
-        version=member.version if member else "",
-        installed=tuple(each for each in made.packages if (each.name, each.version) not in known),
-    )
