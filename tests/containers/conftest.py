@@ -62,6 +62,6 @@ def stack(room: Path, ordinary: Person) -> Iterator[Containers]:
     """
     with containers(room / "shared" / "mcp-stack", person=ordinary) as started:
         started.compose("build", seconds=900)
-        started.compose("up", "-d", seconds=200)
+        started.compose("up", "-d", seconds=400)
         started.wait_healthy(*OURS, "prometheus")
         yield started

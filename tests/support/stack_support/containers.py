@@ -235,7 +235,7 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "STACK_TAG": name,
         "PYTHON_IMAGE": os.environ.get("PYTHON_IMAGE", "offline/python:3.13"),
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
-        "HEALTH_INTERVAL": "1s",
+        "HEALTH_INTERVAL": "2s",
         # A machine that other tests keep busy needs longer to start.
         "HEALTH_START_PERIOD": "180s",
         # For `make up` and its like, which would take the newer one where both are here.
