@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from sandbox_runner.frames import ProtocolError
 from sandbox_runner.message_fields import members, only, string
 
+_MOST_SECONDS: Final = 2.0**63
+
 FileKind: TypeAlias = Literal["file", "folder", "link", "other"]
 FileReason: TypeAlias = Literal[
     "bad-path", "not-found", "not-a-file", "unreadable", "too-large", "full", "cancelled", "failed"
@@ -236,4 +238,8 @@ def _entry(raw: Mapping[str, Any]) -> FileEntry:
         raise ProtocolError(f"unknown kind of file {kind!r}")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise ProtocolError("size_bytes must be a number of bytes")
+    if isinstance(modified, bool) or not isinstance(modified, int | float):
+        raise ProtocolError("modified must be a number of seconds")
+    if not abs(modified) <= _MOST_SECONDS:
+        raise ProtocolError("modified is no time that a file can bear")
     return FileEntry(string(raw, "path"), kind, size, float(modified))
