@@ -13,7 +13,8 @@ from sandbox_runner import control, kernel, landlock, link, log, report, slot_us
 from sandbox_runner.control import Claim, Spawn, WardenReady
 from sandbox_runner.file_desk import FileDesk, Interrupted, Overtaken, Stalled
 from sandbox_runner.file_messages import FileChanges, FileEvent, FileRequest
-from sandbox_runner.held_worker import HeldWorker, tasks_of_user
+from sandbox_runner.held_worker import HeldWorker
+from sandbox_runner.inbox import Inbox
 from sandbox_runner.limits import LimitRefused, settle_run
 from sandbox_runner.output import OutputMeter
 from sandbox_runner.policy import SessionLimits
@@ -42,6 +43,7 @@ from sandbox_runner.protocol import (
 )
 from sandbox_runner.slot_changes import ChangeWatch
 from sandbox_runner.worker import Confinement
+from sandbox_runner.worker_fork import WardenConfig, WorkerFork
 
 _PACKAGES_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 5.0
@@ -50,33 +52,6 @@ _DISK_TICK_SECONDS: Final = 0.25
 _READ_BYTES: Final = 64 << 10
 _MAX_FOREIGN_MESSAGES: Final = 10_000
 _MESSAGES_AT_ONCE: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class WardenConfig:
-    """What every session of this runner has in common.
-
-    Attributes
-    ----------
-    shared_tasks
-        Processes and threads that other sessions of the same user may come to run.
-    """
-
-    landlock_abi: int
-    allow_subprocesses: bool
-    bounds: SessionLimits
-    package_sets: str | None
-    max_timeout_seconds: float
-    shared_tasks: int
-    has_namespaces: bool = False
-
-    @property
-    def is_scoped(self) -> bool:
-        """Whether a warden enters a signal scope, which keeps its signals inside its session.
-
-        With namespaces the session's init sends them, and behind Landlock nothing can be mounted.
-        """
-        return self.landlock_abi >= landlock.ABI_SCOPES and not self.has_namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,36 +124,6 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
         log.event("session.lost", level="error", session=order.session, reason=repr(error))
     finally:
         (session.worker if session else held).tree.kill()
-
-
-class WorkerFork:
-    """Makes the workers of one session: the first one, and one more for each reset."""
-
-    def __init__(self, confinement: Confinement, config: WardenConfig) -> None:
-        self.config = config
-        self.user_tasks = 0
-        self._confinement = confinement
-
-    def begin(self) -> HeldWorker:
-        """Fork a worker and return at once."""
-        config = self.config
-        return HeldWorker.fork(
-            self._confinement, is_scoped=config.is_scoped, is_single=not config.allow_subprocesses
-        )
-
-    def finish(self, held: HeldWorker, limits: SessionLimits) -> None:
-        """Wait until a worker is confined; limit and freeze it.
-
-        Raises
-        ------
-        EOFError, OSError
-            It could not be set up.
-        """
-        held.await_ready()
-        if not self.user_tasks:
-            self.user_tasks = tasks_of_user(os.getuid()) + self.config.shared_tasks
-        held.limit(limits, self.user_tasks)
-        held.tree.freeze()
 
 
 class Session:
@@ -401,7 +346,7 @@ class Session:
             return Ending("killed", explanation=self._over_disk())
         return ending
 
-    def _watch(self, inbox: "Inbox", outgoing: deque[bytes], deadline: float) -> Ending:
+    def _watch(self, inbox: Inbox, outgoing: deque[bytes], deadline: float) -> Ending:
         clock = Clock.until(deadline)
         while True:
             if ending := self._due(clock):
@@ -425,9 +370,7 @@ class Session:
                 return Ending("killed", explanation=disk)
         return None
 
-    def _heard(
-        self, ready: dict[int, int], inbox: "Inbox", outgoing: deque[bytes]
-    ) -> Ending | None:
+    def _heard(self, ready: dict[int, int], inbox: Inbox, outgoing: deque[bytes]) -> Ending | None:
         """Return the end that the worker's own doing brings, if it does."""
         if self._stdout.is_flooded or self._stderr.is_flooded:
             return Ending("output")
@@ -586,7 +529,7 @@ class Session:
             outgoing.clear()  # the worker has ended; its process descriptor says so too
         self._poll.modify(self._channel, select.POLLIN)
 
-    def _collect(self, inbox: "Inbox") -> bool:
+    def _collect(self, inbox: Inbox) -> bool:
         # Not until nothing is left: a worker that sends on and on would hold up its own time limit.
         for _ in range(_MESSAGES_AT_ONCE):
             try:
@@ -620,34 +563,3 @@ class Session:
                 select.select([], [self._connection], [], left)
             except OSError as error:
                 raise PeerGone(str(error)) from error
-
-
-class Inbox:
-    """The report that is coming in for one task."""
-
-    def __init__(self, tag: bytes) -> None:
-        self._tag = tag
-        self._buffer = bytearray()
-        self.foreign = 0
-        self.is_closed = False
-
-    @property
-    def payload(self) -> bytes:
-        """What has come in so far."""
-        return bytes(self._buffer)
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._buffer) >= link.MAX_REPORT_BYTES
-
-    def take(self, message: bytes) -> bool:
-        """Add a message; say whether the report is whole. What is not of the task is counted."""
-        part = link.parse(message)
-        if part is None or part.tag != self._tag:
-            self.foreign += 1
-            return False
-        if not part.is_last and (len(part.data) < link.PART_BYTES or self._is_full):
-            self.foreign += 1  # a report is cut into whole parts, and has an end
-            return False
-        self._buffer += part.data[: link.MAX_REPORT_BYTES - len(self._buffer)]
-        return part.is_last

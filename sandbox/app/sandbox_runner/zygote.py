@@ -18,8 +18,8 @@ from sandbox_runner.protections import Shield, interpreter_paths, raise_shield
 from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
 from sandbox_runner.view import SESSION_FOLDER
-from sandbox_runner.warden import WardenConfig
 from sandbox_runner.worker import Confinement
+from sandbox_runner.worker_fork import WardenConfig
 
 LINE_FD: Final = 3
 EXIT_REFUSED: Final = 78
