@@ -203,6 +203,7 @@ def test_no_message_breaks_the_reader(texts: list[str]) -> None:
         "x = (\n" * 1500,
         "what is 5 plus " * 400,
         "is it " * 400,
+        "UTC+2 GMT-3 " * 400,
         "then the : { to ^ [ name = " * 120,
     ],
     ids=lambda text: text[:12],

@@ -147,6 +147,7 @@ def looks_like_offset(text: str) -> bool:
     return _OFFSET.fullmatch(text.strip()) is not None
 
 
+@cache  # the list of zones is read from the disk each time it is asked for
 def _fixed_offset(sign: str, hours: int, minutes: int) -> Place | None:
     if minutes:
         zone = _zones_off_the_hour().get(f"{sign}{hours}:{minutes}", "")
