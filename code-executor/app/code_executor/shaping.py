@@ -1,5 +1,6 @@
 """What a run printed, as a language model reads it best: short, complete at both ends, honest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -8,11 +9,14 @@ from servicekit.wire.execution import (
     PackageInstalled,
     PackageList,
 )
+from servicekit.wire.files import FileChanges, SessionFile
 
 # What was asked for stands at the end of most outputs as often as at the start of them.
 _HEAD_SHARE = 2 / 3
 _MAX_LISTED_PACKAGES = 400
 _MAX_HINTED_MODULES = 3
+_NAMED_FILES = 5
+_NAME_CHARACTERS = 80
 # What MCP clients show as images; SVG is a document, and may hold scripts.
 _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
@@ -69,12 +73,31 @@ def shape_execution(result: ExecuteResult, *, caps: Caps) -> str:
         parts.append(f"Result: {head_and_tail(result.result, caps.result)}")
     if count := len(pictures_of(result)):
         parts.append(f"[{count} picture{'s' if count > 1 else ''} attached]")
+    if not result.session_ended and (changes := _changes(result.files)):
+        parts.append(f"[Files of the session: {changes}]")
     ending = _ending(result, caps)
     if ending:
         parts.append(ending)
     if result.session_ended and result.session_id is not None:
         parts.append("The session has ended: its variables are gone.")
     return "\n".join(parts) or "The code ran and printed nothing."
+
+
+def _changes(files: FileChanges) -> str:
+    """Say in one short line what a run did to its session's files."""
+    lists = (("added", files.added), ("changed", files.changed), ("deleted", files.deleted))
+    said = [f"{verb} {_names(entries)}" for verb, entries in lists if entries]
+    return "; ".join([*said, "and perhaps more"] if files.truncated else said)
+
+
+def _names(entries: Sequence[SessionFile]) -> str:
+    # A name is the code's own choice: no line of it may pass for a line of ours.
+    shown = [
+        "".join(c if c.isprintable() else "?" for c in entry.path[:_NAME_CHARACTERS])
+        for entry in entries[:_NAMED_FILES]
+    ]
+    more = len(entries) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def pictures_of(result: ExecuteResult) -> tuple[tuple[str, str], ...]:
