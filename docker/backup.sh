@@ -37,11 +37,12 @@ is_running() {
 
 # --- backup ----------------------------------------------------------------------------------------
 
-paused=""
+paused="" stopped=""
 
 resume() {
     for service in $paused; do docker unpause "$(container_of "$service")" >/dev/null 2>&1 || :; done
-    paused=""
+    for service in $stopped; do docker start "$(container_of "$service")" >/dev/null 2>&1 || :; done
+    paused="" stopped=""
 }
 
 clean_up() {
@@ -52,13 +53,24 @@ trap clean_up EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
 
+# On a busy machine runc now and then can't freeze a container at once ("unable to freeze").
+pause_one() {
+    for _ in 1 2 3 4 5; do
+        if docker pause "$(container_of "$1")" >/dev/null 2>&1; then
+            paused="$paused $1"
+            return 0
+        fi
+        sleep 1
+    done
+    echo "$1 can't be paused: it is stopped for the moment of the copy."
+    stopped="$stopped $1"
+    docker stop --time 20 "$(container_of "$1")" >/dev/null
+}
+
 # All files as they are at one moment: databases come through that as through a power cut.
 pause() {
     for service in prometheus grafana sandbox; do
-        if is_running "$service"; then
-            docker pause "$(container_of "$service")" >/dev/null
-            paused="$paused $service"
-        fi
+        if is_running "$service"; then pause_one "$service"; fi
     done
 }
 
