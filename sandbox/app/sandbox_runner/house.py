@@ -96,7 +96,8 @@ def _open_up(settings: RunnerSettings) -> bool:
         trees.append(Tree(os.path.realpath(workspace.path), is_writable=workspace.is_writable))
     trees += [Tree(path) for path in needed] + [Tree(os.path.realpath(path)) for path in needed]
     existing = [tree for tree in dict.fromkeys(trees) if Path(tree.path).is_dir()]
-    foreign = mounts.foreign_folders()
+    kept = {tree.path for tree in existing}
+    foreign = [folder for folder in mounts.foreign_folders() if folder not in kept]
     is_closed = mounts.is_closed_for(settings.uid, settings.gid)
     covers = mounts.plan(existing, lambda path: path in foreign or is_closed(path))
     try:

@@ -138,8 +138,9 @@ def _lay(cover: Cover) -> None:
         kernel.mount(f"/proc/self/fd/{descriptor}", tree.path, None, kernel.MS_BIND | kernel.MS_REC)
         os.close(descriptor)
         if not tree.is_writable:
-            flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
-            kernel.mount(None, tree.path, None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
+            # Added to what the mount has: in a container its flags may not be taken away.
+            flags = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
+            kernel.restrict_mount(tree.path, flags, is_recursive=False)
     flags = kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("sandbox", cover.folder, "tmpfs", flags, _COVER_OPTIONS)
 

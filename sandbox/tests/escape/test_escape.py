@@ -1,13 +1,16 @@
 """Each attack in each mode of the runner: what it printed, how it ended, what is left."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from statistics import median
 
 import pytest
 from sandbox_support.attack_campaign import Campaign
 from sandbox_support.attack_case import AttackCase, load
-from sandbox_support.attack_lane import CANARY, SECONDS, Evidence, NotRun
+from sandbox_support.attack_lane import CANARY, Evidence, NotRun
 from sandbox_support.attack_mode import MODES, Mode
 
 # The first test of a mode may wait until the modes before it are through.
@@ -42,7 +45,7 @@ def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> Non
     for run, step in zip(evidence.runs, case.steps, strict=True):
         assert run.done.status in step.ends, run
         assert "FORGED" not in f"{run.done.result} {run.done.error}"
-        assert run.done.duration_ms < SECONDS * 1000 + 2000  # the machine may be busy
+        assert run.done.duration_ms < mode.seconds * 1000 + 2000  # the machine may be busy
         assert len(run.stdout) <= 1 << 20
         assert len(run.stderr) <= 1 << 20
     # A session that was ended may not have come to say it.
@@ -84,4 +87,14 @@ def test_fresh_session_answers_soon_after_any_attack(
     campaign: Campaign, mode: Mode, case: AttackCase
 ) -> None:
     seen(campaign, mode, case)
-    assert median(campaign.recoveries(mode.name)) <= 0.1
+    # 100 ms on a machine that is not overloaded; there an interpreter starts in a third of it.
+    assert median(campaign.recoveries(mode.name)) <= max(0.1, 4 * _bare_start_seconds())
+
+
+def _bare_start_seconds() -> float:
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
+        times.append(time.monotonic() - started)
+    return median(times)

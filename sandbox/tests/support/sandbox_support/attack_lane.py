@@ -4,20 +4,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 from sandbox_runner import client
 from sandbox_runner.client import CellRun, RunnerSession
-from sandbox_runner.launch import RunnerProcess
 
 from sandbox_support.attack_case import AttackCase
-from sandbox_support.attack_mode import Mode, short_folder
+from sandbox_support.attack_mode import Mode, Runner, short_folder
 
 CANARY = "canary-7731-SECRET"
-# Long enough for all that is no endless loop, on a busy machine too.
-SECONDS = 1.5
 POOL = 2
 # Where nothing can be mounted, the names of the machine's files show, and /health says so. A case
 # that takes a name for the thing is made to try the thing.
@@ -64,12 +61,13 @@ class Evidence:
 class Bait:
     """What a case must not reach, and the runner that is to keep it from there."""
 
-    runner: RunnerProcess
+    runner: Runner
     names: dict[str, str]
     listeners: tuple[socket.socket, ...]
     mailbox: socket.socket
     session_processes: int
     shows_names: bool
+    seconds: float
 
     def fill_in(self, code: str) -> str:
         if self.shows_names:
@@ -105,6 +103,7 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
         raise NotRun(mode.why_not_here, is_kernel=False)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(short_folder()))
+        folder.chmod(0o755)
         canary_file = folder / "secret.txt"
         canary_file.write_text(CANARY)
         canary_file.chmod(0o644)
@@ -126,9 +125,7 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
             listener.setblocking(False)
         settings = {"pool": str(POOL), "slots": "6", **mode.settings}
         runner = stack.enter_context(
-            Mode(mode.name, mode.who, mode.uid, settings, mode.refuses_namespaces).runner(
-                folder, {"SERVICE_API_KEY": CANARY}
-            )
+            replace(mode, settings=settings).runner(folder, {"SERVICE_API_KEY": CANARY})
         )
         names = {
             "@PORT@": str(tcp.getsockname()[1]),
@@ -140,10 +137,12 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
         }
         processes = _processes_of_a_session(runner, mode)
         shows_names = mode.refuses_namespaces
-        yield Bait(runner, names, (tcp, path, abstract), mailbox, processes, shows_names)
+        yield Bait(
+            runner, names, (tcp, path, abstract), mailbox, processes, shows_names, mode.seconds
+        )
 
 
-def _processes_of_a_session(runner: RunnerProcess, mode: Mode) -> int:
+def _processes_of_a_session(runner: Runner, mode: Mode) -> int:
     """Return how many a session has; a warden and a worker, and maybe an init."""
     hello = client.hello(runner.socket)
     if not hello.is_safe:
@@ -185,7 +184,7 @@ def _steps(bait: Bait, case: AttackCase) -> list[CellRun]:
             if step.kind != "same-session" or session is None:
                 current = stack.enter_context(ExitStack())
                 session = current.enter_context(RunnerSession(bait.runner.socket))
-            runs.append(session.run(bait.fill_in(step.code), SECONDS))
+            runs.append(session.run(bait.fill_in(step.code), bait.seconds))
     return runs
 
 

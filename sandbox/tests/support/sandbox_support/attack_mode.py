@@ -10,9 +10,11 @@ from typing import Literal
 
 from sandbox_runner.launch import RunnerProcess
 
+from sandbox_support.container_runner import PROFILE, ContainerRunner, container_runner
 from sandbox_support.user_runner import user_runner
 
-Who = Literal["root", "user", "anybody"]
+Who = Literal["root", "user", "anybody", "container"]
+Runner = RunnerProcess | ContainerRunner
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +38,33 @@ class Mode:
     needs_namespaces: bool = False
 
     @property
+    def seconds(self) -> float:
+        """Return a cell's time limit: enough for all that is no endless loop, on a busy machine.
+
+        In a container modules are read through more layers, and nothing is preloaded.
+        """
+        return 4.0 if self.who == "container" else 1.5
+
+    @property
     def why_not_here(self) -> str:
         """Return why this machine's user can't try this mode; nothing if it can."""
-        if self.who == "root" and os.geteuid() != 0:
+        if self.who in {"root", "container"} and os.geteuid() != 0:
             return "only root can"
         return ""
 
     @contextmanager
-    def runner(self, folder: Path, environment: Mapping[str, str]) -> Iterator[RunnerProcess]:
+    def runner(self, folder: Path, environment: Mapping[str, str]) -> Iterator[Runner]:
         """Start a runner in an existing folder."""
+        if self.who == "container":
+            with container_runner(
+                folder,
+                uid=self.uid,
+                profile=PROFILE if self.needs_namespaces else None,
+                settings=self.settings,
+                environment=environment,
+            ) as contained:
+                yield contained
+            return
         if self.who == "user":
             with user_runner(
                 folder,
@@ -64,7 +84,7 @@ _PLAIN = {"namespaces": "0"}
 _OLD = {"namespaces": "0", "landlock_abi_max": "5"}
 _PROCESSES = {"subprocesses": "1"}
 
-MODES = (
+_LOCAL = (
     Mode("root", "root", 64201, _PLAIN),
     Mode("root-subprocesses", "root", 64202, _PLAIN | _PROCESSES),
     Mode("user", "user", 64203, refuses_namespaces=True),
@@ -74,8 +94,15 @@ MODES = (
     Mode("namespaces", "user", 64207, needs_namespaces=True),
     Mode("namespaces-subprocesses", "anybody", 64208, _PROCESSES, needs_namespaces=True),
 )
-# Tried by the containers stage of CI, which has an engine: see tests/containers.
-ELSEWHERE = {"container": "the containers stage tries it"}
+_IN_CONTAINERS = (
+    Mode("container", "container", 64211, refuses_namespaces=True),
+    Mode("container-subprocesses", "container", 64212, _PROCESSES, refuses_namespaces=True),
+    Mode("container-namespaces", "container", 64213, needs_namespaces=True),
+)
+# The containers stage of CI has an engine and the images: STACK_CONTAINERS=1 says so.
+HAS_ENGINE = os.environ.get("STACK_CONTAINERS") == "1"
+MODES = _IN_CONTAINERS if HAS_ENGINE else _LOCAL
+ELSEWHERE = () if HAS_ENGINE else _IN_CONTAINERS
 
 
 def short_folder() -> tempfile.TemporaryDirectory[str]:
