@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from stack_support.containers import OURS, Containers, run
+from stack_support.host_process import kill
 from stack_support.waiting import wait_until
 
 QUESTION = "what is 2**100, and what time is it in Tokyo?"
@@ -118,13 +118,3 @@ def test_a_stopped_container_ends_by_itself_and_comes_back(stack: Containers, se
     assert code in {0, 143}, code
     assert status == 200 or answer["type"], answer
     assert_healed(stack)
-
-
-def kill(pid: int) -> None:
-    """End a process of the host at once; what is not root asks the engine to do it."""
-    try:
-        os.kill(pid, 9)
-    except PermissionError:
-        image = os.environ.get("PYTHON_IMAGE", "offline/python:3.13")
-        command = ("docker", "run", "--rm", "--pid", "host", "--network", "none", image)
-        run(*command, "python3", "-c", f"import os; os.kill({pid}, 9)")
