@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sandbox_runner import client
 from sandbox_runner.client import CellRun, RunnerSession
 from sandbox_runner.file_messages import (
+    FileChanges,
     FileDeleted,
     FileEnd,
     FileOpened,
@@ -18,6 +20,7 @@ from sandbox_runner.file_messages import (
 )
 from sandbox_runner.launch import RunnerProcess
 from sandbox_runner.protocol import Cancel
+from sandbox_runner.slot_changes import ChangeWatch
 from sandbox_support.session_processes import warden_of, worker_of
 
 StartRunner = Callable[..., RunnerProcess]
@@ -292,3 +295,20 @@ def test_piece_of_a_file_where_none_is_due_ends_the_session(session: RunnerSessi
     session.send_piece(b"x")
     with pytest.raises((TypeError, client.RefusedError, EOFError)):
         session.run("1")
+
+
+def test_second_write_within_one_tick_of_the_clock_shows(tmp_path: Path) -> None:
+    """Newer kernels stamp finer; here the second write gets the very stamp of the first."""
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        file = tmp_path / "same"
+        file.write_text("1")
+        stamp = file.stat().st_mtime_ns
+        watch = ChangeWatch(folder)
+        assert [entry.path for entry in watch.since_last().added] == ["same"]
+        file.write_text("2")
+        os.utime(file, ns=(stamp, stamp))
+        assert [entry.path for entry in watch.since_last().changed] == ["same"]
+        assert watch.since_last() == FileChanges()
+    finally:
+        os.close(folder)
