@@ -97,7 +97,7 @@ def take_look(slot: int, known: Mapping[str, Trace]) -> Look:
             continue
         trace = _trace(found.status)
         if trace[3] > recent_ns and trace != known.get(found.path):
-            trace = _date_back(found, trace)
+            trace = _date_back(found, trace, known.get(found.path))
         traces[found.path] = trace
     return Look(traces, is_whole and walk.is_whole)
 
@@ -140,15 +140,17 @@ def _trace(status: os.stat_result) -> Trace:
     return stat.S_IFMT(status.st_mode), status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _date_back(found: Found, trace: Trace) -> Trace:
-    """Set a file's time one nanosecond back, so that a write in the same tick shows in it.
+def _date_back(found: Found, trace: Trace, known: Trace | None) -> Trace:
+    """Set a file's time a nanosecond back, so that a write in the same tick shows in it.
 
     Two cells may write to one file within one tick of the kernel's clock, and the same number of
     bytes: without this the second write would leave everything that is compared as it was.
     """
     if trace[0] != stat.S_IFREG:
         return trace
-    times = (found.status.st_atime_ns, trace[3] - 1)
+    # Two, where one would give the time that the last look gave it.
+    back = 2 if known is not None and known[3] == trace[3] - 1 else 1
+    times = (found.status.st_atime_ns, trace[3] - back)
     try:
         os.utime(found.name, ns=times, dir_fd=found.folder, follow_symlinks=False)
         status = os.stat(found.name, dir_fd=found.folder, follow_symlinks=False)
