@@ -53,7 +53,9 @@ images-offline: ## build all images from Debian's packages, with no image regist
 up-offline: ## start the containers of images-offline with the embedded model
 	@docker/stack.sh up-offline
 
-test: lint types unit ## check style and types, run all tests
+# Style and types beside the tests, which mostly wait.
+test: setup-dev ## check style and types, run all tests
+	@$(MAKE) --no-print-directory -j3 lint types unit
 
 lint: setup-dev ## check style
 	$(VENV) -m ruff check .
@@ -62,8 +64,9 @@ lint: setup-dev ## check style
 types: setup-dev ## check types
 	$(VENV) -P -m mypy
 
+# Tests start make themselves: what this one was told is not for them.
 unit: setup-dev ## run all tests
-	$(VENV) -P -m pytest -q
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(VENV) -P -m pytest -q
 
 format: setup-dev ## lay out the code and fix what can be fixed
 	$(VENV) -m ruff check --fix .
