@@ -5,10 +5,11 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,16 @@ def typed(stack: Containers, *arguments: str) -> Iterator[tuple[subprocess.Popen
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        start_new_session=True,
     )
     os.close(theirs)
     try:
         yield process, ours
     finally:
         os.close(ours)
-        process.terminate()
+        # To all of them, as a terminal does: `docker` waits for its plugin, which hears nothing else.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=30)
 
 
