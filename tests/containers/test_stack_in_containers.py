@@ -41,7 +41,7 @@ def typed(stack: Containers, *arguments: str) -> Iterator[tuple[subprocess.Popen
         yield process, ours
     finally:
         os.close(ours)
-        # To all of them, as a terminal does: `docker` waits for its plugin, which hears nothing else.
+        # To the group, as a terminal does: `docker` waits for its plugin, which hears no other.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=30)
