@@ -12,7 +12,7 @@ export ASK_QUESTION := $(value Q)
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format unit lock bench conformance soak monitoring clean distclean
+.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format attacks unit lock bench conformance soak monitoring clean distclean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-23s %s\n' "$$name" "$$text"; done
@@ -53,9 +53,9 @@ images-offline: ## build all images from Debian's packages, with no image regist
 up-offline: ## start the containers of images-offline with the embedded model
 	@docker/stack.sh up-offline
 
-# Style and types beside the tests, which mostly wait.
+# Side by side: the tests mostly wait, the attacks on the sandbox longest of all.
 test: setup-dev ## check style and types, run all tests
-	@$(MAKE) --no-print-directory -j3 lint types unit
+	@$(MAKE) --no-print-directory -j4 lint types attacks unit TESTS='-m "not escape"'
 
 lint: setup-dev ## check style
 	$(VENV) -m ruff check .
@@ -65,8 +65,13 @@ types: setup-dev ## check types
 	$(VENV) -P -m mypy
 
 # Tests start make themselves: what this one was told is not for them.
-unit: setup-dev ## run all tests
-	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(VENV) -P -m pytest -q
+PYTEST = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES -u TESTS $(VENV) -P -m pytest -q
+
+attacks: setup-dev
+	$(PYTEST) -m escape sandbox/tests/escape
+
+unit: setup-dev ## run all tests (TESTS="..." for pytest chooses)
+	$(PYTEST) $(TESTS)
 
 format: setup-dev ## lay out the code and fix what can be fixed
 	$(VENV) -m ruff check --fix .
