@@ -4,6 +4,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,18 @@ class Spinner:
 
 def _busiest(zygote: psutil.Process) -> Spinner | None:
     for warden in zygote.children():
-        for below in warden.children(recursive=True):
-            try:
+        with suppress(psutil.NoSuchProcess):  # one that just ended is not looked for
+            for below in warden.children(recursive=True):
                 if below.cpu_times().user >= _BUSY_SECONDS:
                     return Spinner(warden, below)
-            except psutil.NoSuchProcess:
-                continue
     return None
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture
@@ -104,14 +110,15 @@ async def test_killed_warden_is_a_typed_error_and_the_session_says_so(stand: Sta
     assert (gone.status_code, gone.json()["reason"]) == (410, "runner-lost")
     await stand.answers()
     async with asyncio.timeout(10):
-        while spinner.worker.is_running() and spinner.worker.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110  # another process
+        while _is_alive(spinner.worker):  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.01)
 
 
 async def test_killed_warden_of_an_idle_session_is_said_at_its_next_call(stand: Stand) -> None:
     session_id = await stand.session()
     for warden in stand.zygote.children():
-        warden.kill()
+        with suppress(psutil.NoSuchProcess):
+            warden.kill()
     async with asyncio.timeout(10):
         while (gone := await stand.client.get(f"/sessions/{session_id}")).status_code == 200:  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.01)
@@ -139,7 +146,8 @@ async def test_kills_at_any_moment_are_survived(stand: Stand) -> None:
         await asyncio.sleep(chance.uniform(0, 0.03))
         victim = _victim(stand, ("zygote", "warden", "worker")[number % 3], chance)
         if victim is not None:
-            victim.kill()
+            with suppress(psutil.NoSuchProcess):  # its run may have ended just now
+                victim.kill()
         for answer in await asyncio.gather(*runs):
             assert answer.status_code in {200, 429, 502}, answer.text
             if answer.status_code == 200:

@@ -53,7 +53,14 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
 
 
 def _all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    return not any(_is_alive(process) for process in processes)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return False
 
 
 def test_killed_worker_ends_its_session_with_the_truth(fresh: RunnerProcess) -> None:
