@@ -220,6 +220,17 @@ async def test_what_the_model_can_t_mend_is_a_typed_error(answer, kind, status):
     assert gateway.methods == ["tools/call"]
 
 
+async def test_problem_of_a_slow_tool_keeps_its_words_and_what_was_printed():
+    late = problem(504)
+    late["_meta"][META_PROBLEM]["stdout"] = "tick\n"
+    async with toolbox_at(Gateway(tools_call=late)) as toolbox:
+        with pytest.raises(ToolTimeout) as caught:
+            await toolbox.call("clock", {}, Deadline.after(5))
+
+    assert caught.value.detail == "clock did not answer in time: It said so."
+    assert caught.value.extensions == {"stdout": "tick\n", "hop": "tool:clock"}
+
+
 async def test_call_that_never_left_is_made_again():
     gateway = Gateway(tools_call=[httpx.ConnectError("refused"), text("noon")])
     async with toolbox_at(gateway) as toolbox:

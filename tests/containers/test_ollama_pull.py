@@ -177,8 +177,8 @@ def test_folder_that_is_missing_stops_nothing(script, fake, tmp_path):
     [
         ("pull model manifest: file does not exist", "LLM_MODEL_NAME"),
         ('Get "https://r/v2/": dial tcp: lookup r: no such host', "HTTPS_PROXY"),
-        ("write /root/.ollama/models/blobs/x: no space left on device", "disk is full"),
-        ("open /root/.ollama/models: permission denied", "OLLAMA_DATA_DIR"),
+        ("write /models/blobs/x: no space left on device", "disk is full"),
+        ("open /models: permission denied", "OLLAMA_DATA_DIR"),
         ("tls: failed to verify certificate: x509: unknown authority", "certificate"),
         ("412: The model requires a newer version of Ollama", "OLLAMA_IMAGE"),
         ("something new", "log of ollama"),

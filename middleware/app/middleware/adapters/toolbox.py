@@ -96,14 +96,16 @@ class GatewayToolbox:
         for pause in (*_PAUSES_SECONDS, None):
             try:
                 with use_context(context):
-                    return _result(name, await self._client.call_tool(name, arguments))
+                    result = await self._client.call_tool(name, arguments)
+                break
             except StackError as error:
                 # Only a call that never left may be made again: tools have effects.
                 was_sent = not isinstance(error.__cause__, httpx.ConnectError)
                 if was_sent or pause is None or pause >= deadline.remaining() / 2:
                     raise _call_error(name, error) from error
                 await asyncio.sleep(pause)
-        raise AssertionError("unreachable: the last pause is None")
+        # Beyond the loop: what the answer says is typed already.
+        return _result(name, result)
 
     async def check(self) -> None:
         """Return when the gateway has tools; raise the reason otherwise."""
@@ -177,6 +179,14 @@ def _of_rpc(name: str, error: StackError) -> StackError:
 
 
 def _of_problem(name: str, problem: Problem) -> StackError:
+    """Return our error for a tool's problem; its further members stay, such as what was printed."""
+    error = _kind_of_problem(name, problem)
+    # Not as keywords: a stranger's member may have any name.
+    error.extensions = {**problem.extensions, **error.extensions}
+    return error
+
+
+def _kind_of_problem(name: str, problem: Problem) -> StackError:
     hop = f"tool:{name}"
     match problem.status:
         case 404 if problem.type in {"tool-unknown", "not-found"}:
