@@ -7,7 +7,8 @@ kill -9), the other side sees the hang-up and ends the session.
 import asyncio
 import codecs
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -223,38 +224,31 @@ class RunnerSession:
 
     async def reset(self) -> None:
         """Put a fresh interpreter in the place of the one before."""
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                self._connection.post(protocol.Reset())
-                async with self._reading:
-                    if self._resets_done:
-                        self._resets_done -= 1
-                    else:
-                        self._expect(await self._connection.receive(), protocol.ResetDone)
-        except (OSError, TimeoutError, protocol.ProtocolError) as error:
-            self.close()
-            raise RunnerDown(
-                "The session went away while it was given a fresh interpreter; "
-                "create a new session."
-            ) from error
-        except BaseException:
-            self.close()  # half a message was exchanged: the connection can't be used further
-            raise
+        async with self._exchange("while it was given a fresh interpreter"):
+            self._connection.post(protocol.Reset())
+            async with self._reading:
+                if self._resets_done:
+                    self._resets_done -= 1
+                else:
+                    self._expect(await self._connection.receive(), protocol.ResetDone)
 
     async def use_packages(self, path: Path) -> None:
         """Put a package set on the session's import path, in place of the former one."""
+        async with self._exchange("while it was given the packages"), self._reading:
+            await self._connection.send(protocol.Packages(str(path)))
+            self._expect(await self._receive(), protocol.PackagesApplied)
+
+    @asynccontextmanager
+    async def _exchange(self, meanwhile: str) -> AsyncIterator[None]:
+        """Bound one question and its answer; a connection with half of them is of no more use."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS), self._reading:
-                await self._connection.send(protocol.Packages(str(path)))
-                self._expect(await self._receive(), protocol.PackagesApplied)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                yield
         except (OSError, TimeoutError, protocol.ProtocolError) as error:
             self.close()
-            raise RunnerDown(
-                "The session's interpreter went away while it was given the packages; "
-                "create a new session."
-            ) from error
+            raise RunnerDown(f"The session went away {meanwhile}; create a new session.") from error
         except BaseException:
-            self.close()  # half a message was exchanged: the connection can't be used further
+            self.close()
             raise
 
     @staticmethod
