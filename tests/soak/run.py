@@ -67,8 +67,9 @@ class House:
 
     def left(self) -> tuple[int, int]:
         """Return the number of the runner's processes, and of the slots on disk."""
-        slots = self.runner.slots_dir.glob("house-*/*/")
-        return len(descendants(self.runner.pid)), len(list(slots))
+        houses = [each for each in entries(self.runner.slots_dir) if each.name.startswith("house-")]
+        slots = [slot for house in houses for slot in entries(house) if slot.is_dir()]
+        return len(descendants(self.runner.pid)), len(slots)
 
     def use(self) -> dict[str, float]:
         """Return what everything uses now: a number by part and kind of measure."""
@@ -82,8 +83,8 @@ class House:
         parts = {"service": self.service, "listener": self.runner.pid, "zygote": zygote}
         for name, pid in parts.items():
             use[f"MiB of the {name}"] = memory(pid)
-            use[f"descriptors of the {name}"] = float(count(f"/proc/{pid}/fd"))
-            use[f"threads of the {name}"] = float(count(f"/proc/{pid}/task"))
+            use[f"descriptors of the {name}"] = float(len(entries(Path(f"/proc/{pid}/fd"))))
+            use[f"threads of the {name}"] = float(len(entries(Path(f"/proc/{pid}/task"))))
         return use
 
 
@@ -148,18 +149,19 @@ def memory(pid: int) -> float:
     return int(line.split()[1]) * 1024 / MIB
 
 
-def count(folder: str) -> int:
+def entries(folder: Path) -> list[Path]:
+    """List a folder; one that has just gone has nothing in it."""
     try:
-        return len(os.listdir(folder))  # noqa: PTH208  # of /proc, in a loop
+        return list(folder.iterdir())
     except OSError:
-        return 0
+        return []
 
 
 def children(pid: int) -> list[int]:
     found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+    for thread in entries(Path(f"/proc/{pid}/task")):
         try:
-            found += [int(word) for word in thread.read_text(encoding="ascii").split()]
+            found += map(int, (thread / "children").read_text(encoding="ascii").split())
         except OSError:
             continue  # the thread has just ended
     return found

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RUN = Path(__file__).with_name("run.py")
 
 
@@ -16,7 +18,7 @@ def test_a_small_soak_leaves_nothing_behind() -> None:
         check=False,
     )
     if "cannot confine a session" in ended.stdout:
-        return  # said by the tests of the runner
+        pytest.skip("this kernel cannot confine a session")
     assert "sessions from begin to end: 60 in" in ended.stdout, ended.stdout + ended.stderr
     # So few calls are all warm-up: of memory they say nothing.
     grown = [line for line in ended.stdout.splitlines() if "TOO MUCH" in line]
