@@ -19,8 +19,16 @@ def worker_of(runner: RunnerProcess, session: RunnerSession) -> psutil.Process:
     return next(
         process
         for process in psutil.Process(runner.pid).children(recursive=True)
-        if process.name() == name
+        if _name_of(process) == name
     )
+
+
+def _name_of(process: psutil.Process) -> str | None:
+    """Return a process's name, or None of one that has just ended."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def warden_of(worker: psutil.Process) -> psutil.Process:
