@@ -21,12 +21,12 @@ _HEAD: Final = struct.Struct(f"!{TAG_BYTES}s?")
 MAX_REPORT_BYTES: Final = 6 << 20
 """A megabyte of JSON, and the content of what a cell shows (`rich_messages`), with room."""
 
-TaskKind: TypeAlias = Literal["run", "packages"]
+TaskKind: TypeAlias = Literal["run", "packages", "rehearsal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the worker is to do: run source, or make a folder of packages importable."""
+    """What the worker is to do: run source, make packages importable, rehearse a run."""
 
     kind: TaskKind
     text: str

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, assert_never
 
 from sandbox_runner import kernel, landlock, link, namespaces, report, seccomp
-from sandbox_runner.cell import Namespace
+from sandbox_runner.cell import Namespace, Outcome
 from sandbox_runner.message_fields import members
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
@@ -77,8 +77,6 @@ def main(
         channel = socket.socket(fileno=LINE_FD)
         streams = StandardStreams()
         namespace = Namespace()
-        namespace.warm_up()
-        streams.settle()
         _reseed()
         sys.path[:] = [path for path in sys.path if path != _OWN_PARENT]
         channel.send(READY)
@@ -104,11 +102,16 @@ def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) 
         except (EOFError, OSError):
             os._exit(0)
         try:
-            if task.kind == "packages":
-                package_path = _use_packages(task.text, package_path)
-                payload = report.pack({"packages": True})
-            else:
-                payload = _run(namespace, task.text)
+            match task.kind:
+                case "packages":
+                    package_path = _use_packages(task.text, package_path)
+                    payload = report.pack({"packages": True})
+                case "rehearsal":
+                    payload = _report(namespace, namespace.rehearse())
+                case "run":
+                    payload = _report(namespace, namespace.run(task.text))
+                case never:
+                    assert_never(never)
             streams.settle()
             if os.getpid() != own_pid:
                 os._exit(0)  # a child that the cell forked and that came back here: not its place
@@ -117,8 +120,7 @@ def _serve(line: socket.socket, namespace: Namespace, streams: StandardStreams) 
             os._exit(EXIT_REPORT_FAILED)
 
 
-def _run(namespace: Namespace, source: str) -> bytes:
-    outcome = namespace.run(source)
+def _report(namespace: Namespace, outcome: Outcome) -> bytes:
     heads, content = namespace.showcase.pack()
     return report.pack({**members(outcome), **heads}, content)
 
