@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from servicekit.health import Dependency
@@ -30,6 +31,7 @@ from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
 from sandbox.packages.ports import Resolver
 from sandbox.packages.tree import TreeLimits
+from sandbox.reserve import Reserve
 from sandbox.routes import execute, files, packages, sessions
 from sandbox.routes import executions as execution_routes
 from sandbox.routes.wiring import Wiring
@@ -61,12 +63,17 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Wiring]:
         wiring = _wire(settings, runner=runner, resolver=resolver)
-        sweep = asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds))
+        tasks = (
+            asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds)),
+            asyncio.create_task(wiring.reserve.keep()),
+        )
         try:
             yield wiring
         finally:
-            sweep.cancel()
-            await asyncio.gather(sweep, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            wiring.reserve.give_up()
             wiring.sessions.close_all()
 
     return build_app(
@@ -99,8 +106,11 @@ def _wire(
         settings.packages_dir, _set_limits(settings), max_bytes=settings.packages_max_store_bytes
     )
     store.prepare()
+    reserve = Reserve(
+        runner, size=settings.spare_sessions, package_path=lambda: _path_of(store.default_place())
+    )
     live = Sessions(
-        runner,
+        reserve,
         SessionLimits(
             live=settings.max_sessions,
             idle_seconds=settings.session_idle_seconds,
@@ -119,7 +129,12 @@ def _wire(
         files=SessionFiles(live),
         packages=_packages(settings, runner, resolver, store, live),
         isolation=Isolation(runner),
+        reserve=reserve,
     )
+
+
+def _path_of(place: tuple[str, Path] | None) -> Path | None:
+    return None if place is None else place[1]
 
 
 def _packages(

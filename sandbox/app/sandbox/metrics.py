@@ -25,6 +25,16 @@ SESSION_OPEN_SECONDS = Histogram(
     "Time from asking the runner for a session to having it",
     buckets=_SECONDS,
 )
+POOL_CLAIMS = Counter(
+    "sandbox_pool_claims_total",
+    "Sessions that the runner opened: one forked ahead was there (hit), or had to be waited for",
+    ["outcome"],
+)
+SPARE_SESSIONS = Counter(
+    "sandbox_spare_sessions_total",
+    "New sessions with the usual limits: one opened ahead was there (hit), or was opened then",
+    ["outcome"],
+)
 PROTECTION = Gauge(
     "sandbox_protection",
     "How well this kernel gives a protection: 3 active, 2 degraded, 1 disabled, 0 unavailable",

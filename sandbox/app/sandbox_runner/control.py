@@ -5,9 +5,10 @@ The lines are SOCK_SEQPACKET pairs between trusted processes: one message, one p
 
 import json
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
+from sandbox_runner.message_fields import dump, members
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import Protection
 
@@ -47,21 +48,27 @@ class WardenReady:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A client has come: its connection comes along as a descriptor."""
+    """A client has come: its connection comes along as a descriptor.
+
+    Attributes
+    ----------
+    was_waiting
+        Whether the session was ready before the client came.
+    """
 
     limits: SessionLimits
     package_path: str | None
+    was_waiting: bool
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "Claim":
         """Return the message that was sent."""
-        return cls(SessionLimits(**raw["limits"]), raw["package_path"])
+        return cls(SessionLimits(**raw["limits"]), raw["package_path"], raw["was_waiting"])
 
 
 def send(line: socket.socket, message: Any, descriptors: tuple[int, ...] = ()) -> None:
     """Send one message, with descriptors."""
-    payload = json.dumps(asdict(message)).encode("ascii")
-    socket.send_fds(line, [payload], list(descriptors))
+    socket.send_fds(line, [dump(members(message))], list(descriptors))
 
 
 def receive(line: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]]:

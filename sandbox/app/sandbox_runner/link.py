@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from sandbox_runner.message_fields import dump
+
 TAG_BYTES: Final = 16
 # One message stays well below the default socket buffer (208 KiB).
 PART_BYTES: Final = 64 << 10
@@ -48,7 +50,7 @@ def new_tag() -> bytes:
 
 def encode(tag: bytes, message: dict[str, Any]) -> Iterator[bytes]:
     """Yield the messages that carry a JSON object."""
-    return cut(tag, json.dumps(message, separators=(",", ":")).encode("ascii"))
+    return cut(tag, dump(message))
 
 
 def cut(tag: bytes, payload: bytes) -> Iterator[bytes]:

@@ -8,15 +8,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sandbox_runner import control, kernel, log, zygote
-from sandbox_runner.control import ZygoteReady
+from sandbox_runner import kernel, log
+from sandbox_runner.control import Claim, ZygoteReady
 from sandbox_runner.house import House
 from sandbox_runner.limits import LimitRefused, settle
-from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import (
     PROTOCOL_VERSION,
     Hello,
@@ -32,25 +30,15 @@ from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
 from sandbox_runner.visitor import Visitor
 from sandbox_runner.zygote import ZygoteConfig
+from sandbox_runner.zygote_keeper import ZygoteKeeper
 
-_BACKLOG: Final = 256
 _MAX_VISITORS: Final = 512
 _TICK_SECONDS: Final = 0.25
 # A session that is claimed should have the processor before the one that is to replace it.
 _REFILL_PAUSE_SECONDS: Final = 0.02
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _FULL_PATIENCE_SECONDS: Final = 0.5
-_MAX_ZYGOTE_FAILURES: Final = 5
 _FAREWELL_SECONDS: Final = 6.0
-_RESTART_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 2.0)
-
-
-class RunnerFailed(Exception):
-    """The runner cannot go on; the text says why, `exit_code` how to end."""
-
-    def __init__(self, text: str, exit_code: int = 1) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +46,7 @@ class Arrival:
     """An open request that waits for a ready seat; `is_full` if all were taken when it came."""
 
     visitor: Visitor
-    limits: SessionLimits
-    package_path: str | None
+    claim: Claim
     expires: float
     is_full: bool
 
@@ -82,17 +69,11 @@ class Listener:
         woken.setblocking(False)
         self._woken = woken
         self._seats = Seats(house.slots, settings.bounds, settings.slots, self._wake)
-        self._probe_slot = house.slots.create(settings.bounds)
+        self._zygote = ZygoteKeeper(_zygote_config(settings, house))
         self._selector = selectors.DefaultSelector()
         self._visitors: dict[int, Visitor] = {}
         self._greeting: deque[Visitor] = deque()
         self._arrivals: deque[Arrival] = deque()
-        self._zygote: socket.socket | None = None
-        self._zygote_pid = 0
-        self._zygote_failures = 0
-        self._restart_at = 0.0
-        self._is_zygote_ready = False
-        self._ready: ZygoteReady | None = None
         self._spawn_after = 0.0
         self._is_stopping = False
 
@@ -138,7 +119,7 @@ class Listener:
         left = self._spawn_after - time.monotonic()
         if left > 0:
             return left
-        is_busy = self._visitors or self._arrivals or self._zygote is None
+        is_busy = self._visitors or self._arrivals or self._zygote.line is None
         return _TICK_SECONDS if is_busy else 20 * _TICK_SECONDS
 
     def _stop(self, number: int, _frame: Any) -> None:
@@ -150,8 +131,7 @@ class Listener:
         self._listening.close()
         for seat in self._seats.all():
             self._seats.give_up(seat)
-        if self._zygote is not None:
-            self._zygote.close()
+        self._zygote.close()
         limit = time.monotonic() + _FAREWELL_SECONDS
         while time.monotonic() < limit and not self._all_reaped():
             time.sleep(0.005)
@@ -187,8 +167,8 @@ class Listener:
     def _tend(self) -> None:
         """Do what is due: start the zygote, fill the pool, serve who waits, drop who is late."""
         now = time.monotonic()
-        if self._zygote is None and now >= self._restart_at:
-            self._start_zygote()
+        if (line := self._zygote.start_if_due(now)) is not None:
+            self._watch(line, self._hear_zygote)
         self._fill_pool(now)
         self._serve_arrivals(now)
         for visitor in [v for v in self._visitors.values() if v.is_overdue]:
@@ -196,83 +176,27 @@ class Listener:
 
     # ------------------------------------------------------------ zygote
 
-    def _start_zygote(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        main = Path(__file__).with_name("__main__.py")
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        with theirs:
-            self._zygote_pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-B", str(main), "--zygote"],
-                zygote.environment(self._house.cache),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), zygote.LINE_FD),
-                    (os.POSIX_SPAWN_DUP2, nothing, 0),
-                    (os.POSIX_SPAWN_DUP2, 2, 1),
-                ],
-            )
-        os.close(nothing)
-        control.send(
-            ours,
-            ZygoteConfig(
-                self._settings,
-                self._house.cache,
-                self._probe_slot.path,
-                self._probe_slot.has_quota,
-                self._house.has_private_mounts,
-                self._house.view,
-                self._house.view_problem,
-            ),
-        )
-        self._zygote = ours
-        self._is_zygote_ready = False
-        self._watch(ours, self._hear_zygote)
-
     def _hear_zygote(self) -> None:
-        if self._zygote is None:
-            return
-        try:
-            message, _ = control.receive(self._zygote)
-        except (EOFError, OSError):
+        ready = self._zygote.hear()
+        if ready is None:
             self._lose_zygote()
             return
-        self._ready = ready = ZygoteReady.from_json(message)
-        self._is_zygote_ready = True
-        self._zygote_failures = 0
         self._seats.size = self._settings.slots if ready.is_safe else 1
-        log.event(
-            "runner.ready",
-            is_safe=ready.is_safe,
-            preloaded=ready.preloaded,
-            protections={item.name: item.state for item in ready.protections},
-        )
         while self._greeting:
             self._greeting.popleft().say(self._hello())
 
     def _lose_zygote(self) -> None:
-        if self._zygote is None:
+        if self._zygote.line is None:
             return
-        self._selector.unregister(self._zygote)
-        self._zygote.close()
-        self._zygote = None
+        self._selector.unregister(self._zygote.line)
         lost = self._seats.unready()
         for seat in lost:
             self._end(seat)
-        status = _wait_for(self._zygote_pid)
-        if not self._is_zygote_ready and status is not None and status > 0:
-            text = "The sandbox runner's zygote refused to start; its last line says why."
-            if os.waitstatus_to_exitcode(status) == zygote.EXIT_REFUSED:
-                raise RunnerFailed(text, zygote.EXIT_REFUSED)
-        self._zygote_failures += 1
-        if self._zygote_failures > _MAX_ZYGOTE_FAILURES:
-            raise RunnerFailed("The sandbox runner's zygote ends again and again.")
-        pause = _RESTART_SECONDS[min(self._zygote_failures, len(_RESTART_SECONDS)) - 1]
-        self._restart_at = time.monotonic() + pause
-        log.event("zygote.lost", level="error", sessions_lost=len(lost), restart_in_seconds=pause)
+        self._zygote.lose(sessions_lost=len(lost))
 
     def _reap(self) -> None:
         """Collect what has ended; end what belonged to a warden that was killed."""
-        known = self._seats.warden_pids | {self._zygote_pid}
+        known = self._seats.warden_pids | {self._zygote.pid}
         for child in children(os.getpid()):
             if child not in known:
                 for orphan in (child, *descendants(child)):
@@ -284,18 +208,19 @@ class Listener:
                 break
             if pid == 0:
                 break
-            if pid == self._zygote_pid:
+            if pid == self._zygote.pid:
                 self._lose_zygote()
 
     # ------------------------------------------------------------ seats
 
     def _fill_pool(self, now: float) -> None:
-        if self._zygote is None or not self._may_open() or now < self._spawn_after:
+        line = self._zygote.line
+        if line is None or not self._may_open() or now < self._spawn_after:
             return
         wanted = max(self._settings.pool, len(self._arrivals))
         while self._seats.waiting < wanted and self._seats.has_room:
             try:
-                seat = self._seats.spawn(self._zygote)
+                seat = self._seats.spawn(line)
             except OSError as error:
                 log.event("session.failed", level="error", reason=repr(error))
                 self._spawn_after = now + _TICK_SECONDS
@@ -325,9 +250,10 @@ class Listener:
         self._seats.give_up(seat)
 
     def _may_open(self) -> bool:
-        if not self._is_zygote_ready or self._ready is None:
+        found = self._zygote.findings
+        if not self._zygote.is_ready or found is None:
             return False
-        return self._ready.is_safe or self._settings.allow_unsafe
+        return found.is_safe or self._settings.allow_unsafe
 
     # ------------------------------------------------------------ visitors
 
@@ -342,6 +268,7 @@ class Listener:
         visitor = Visitor(connection)
         self._visitors[connection.fileno()] = visitor
         self._watch(connection, lambda: self._listen(visitor))
+        self._listen(visitor)  # what it wants is here already, most times
 
     def _listen(self, visitor: Visitor) -> None:
         try:
@@ -365,13 +292,13 @@ class Listener:
                 )
 
     def _greet(self, visitor: Visitor) -> None:
-        if self._ready is None:
+        if self._zygote.findings is None:
             self._greeting.append(visitor)  # the answer follows as soon as it is known
         else:
             visitor.say(self._hello())
 
     def _hello(self) -> HelloEvent:
-        ready = self._ready or ZygoteReady((), is_safe=False, preloaded=())
+        ready = self._zygote.findings or ZygoteReady((), is_safe=False, preloaded=())
         return HelloEvent(
             protocol=PROTOCOL_VERSION,
             python=".".join(str(part) for part in sys.version_info[:3]),
@@ -383,10 +310,11 @@ class Listener:
         )
 
     def _open(self, visitor: Visitor, request: Open) -> None:
-        if self._ready is not None and not self._ready.is_safe and not self._settings.allow_unsafe:
+        found = self._zygote.findings
+        if found is not None and not found.is_safe and not self._settings.allow_unsafe:
             detail = "; ".join(
                 f"{item.name}: {item.detail}"
-                for item in self._ready.protections
+                for item in found.protections
                 if item.name in {"landlock", "seccomp"} and item.state == "unavailable"
             )
             self._refuse(visitor, "unsafe", f"this machine cannot confine a session ({detail})")
@@ -400,15 +328,15 @@ class Listener:
         is_full = self._seats.claimed + len(self._arrivals) >= self._seats.size
         patience = _FULL_PATIENCE_SECONDS if is_full else _OPEN_PATIENCE_SECONDS
         self._forget(visitor)
-        self._arrivals.append(
-            Arrival(visitor, limits, request.package_path, time.monotonic() + patience, is_full)
-        )
-        self._serve_arrivals(time.monotonic())
+        claim = Claim(limits, request.package_path, was_waiting=False)
+        self._arrivals.append(Arrival(visitor, claim, time.monotonic() + patience, is_full))
+        self._serve_arrivals(time.monotonic(), are_new=True)
 
-    def _serve_arrivals(self, now: float) -> None:
+    def _serve_arrivals(self, now: float, *, are_new: bool = False) -> None:
         while self._arrivals:
             first = self._arrivals[0]
-            if not self._seats.claim(first.limits, first.package_path, first.visitor.connection):
+            claim = replace(first.claim, was_waiting=are_new)
+            if not self._seats.claim(claim, first.visitor.connection):
                 break
             first.visitor.connection.close()
             self._arrivals.popleft()
@@ -437,49 +365,17 @@ class Listener:
             self._greeting.remove(visitor)
 
 
-def bind(path: str, group: int | None) -> socket.socket:
-    """Return a socket listening on `path`, for its owner only or for a group too.
-
-    Raises
-    ------
-    RunnerFailed
-        The path is taken by a runner that lives, or cannot be bound.
-    """
-    try:
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_stale(path)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        former = os.umask(0o177)
-        try:
-            listening.bind(path)
-        finally:
-            os.umask(former)
-        if group is not None:
-            os.chown(path, -1, group)
-            Path(path).chmod(0o660)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        raise RunnerFailed(f"The sandbox runner cannot listen on {path}: {error}", 78) from error
-    return listening
-
-
-def _remove_stale(path: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        try:
-            trial.connect(path)
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-            return
-    raise RunnerFailed(f"Another sandbox runner listens on {path}.", 78)
-
-
-def _wait_for(pid: int) -> int | None:
-    try:
-        return os.waitpid(pid, 0)[1]
-    except ChildProcessError:
-        return None
+def _zygote_config(settings: RunnerSettings, house: House) -> ZygoteConfig:
+    probe_slot = house.slots.create(settings.bounds)
+    return ZygoteConfig(
+        settings,
+        house.cache,
+        probe_slot.path,
+        probe_slot.has_quota,
+        house.has_private_mounts,
+        house.view,
+        house.view_problem,
+    )
 
 
 def _kill(pid: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from sandbox_runner.frames import Frame, FrameKind, ProtocolError
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-
+# Made once: `json.dumps` makes one for each message that is to have no spaces.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 _names_of: Final[dict[type, tuple[str, ...]]] = {}
 
@@ -35,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 def dump(message: Mapping[str, Any]) -> bytes:
     """Return a message as the payload of a JSON frame."""
-    return json.dumps(message, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(message).encode("ascii")
 
 
 def load(frame: Frame) -> dict[str, Any]:

@@ -48,7 +48,7 @@ __all__ = [
     "encode_frame",
 ]
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 Status: TypeAlias = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
@@ -136,6 +136,7 @@ class Close:
     """End the session."""
 
 
+_LIMIT_NAMES: Final = tuple(item.name for item in fields(Limits))
 Request: TypeAlias = Hello | Open | Run | Cancel | Reset | Packages | Close | FileRequest
 
 _OP_NAMES: Final[Mapping[type[Request], str]] = {
@@ -198,7 +199,7 @@ def _parse_limits(message: dict[str, Any]) -> Limits:
     raw = message.get("limits") or {}
     if not isinstance(raw, dict):
         raise ProtocolError("limits must be an object")
-    only(raw, *(item.name for item in fields(Limits)))
+    only(raw, *_LIMIT_NAMES)
     return Limits(**{name: positive(raw, name) for name in raw})
 
 
@@ -261,9 +262,16 @@ class HelloEvent:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The connection is a session now; its warden is the peer."""
+    """The connection is a session now; its warden is the peer.
+
+    Attributes
+    ----------
+    was_waiting
+        Whether it had been forked before it was asked for.
+    """
 
     session: str
+    was_waiting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +360,7 @@ def parse_event(frame: Frame) -> Event:
             case "hello":
                 return _parse_hello(message)
             case "opened":
-                return Opened(session=string(message, "session"))
+                return Opened(string(message, "session"), message["was_waiting"] is True)
             case "refused":
                 return _parse_refused(message)
             case "packages" | "reset":

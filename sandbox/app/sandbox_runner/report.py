@@ -11,6 +11,7 @@ from sandbox_runner.cell import (
     MAX_RESULT_CHARACTERS,
     MAX_TRACEBACK_CHARACTERS,
 )
+from sandbox_runner.message_fields import dump
 from sandbox_runner.protocol import CellError
 from sandbox_runner.rich_messages import OutputHead, cut, parse_heads
 
@@ -36,7 +37,7 @@ class Report:
 
 def pack(said: Mapping[str, Any], content: bytes = b"") -> bytes:
     """Return a report as a worker sends it: JSON, and behind it what it shows."""
-    text = json.dumps(said, separators=(",", ":")).encode("ascii")
+    text = dump(said)
     return _HEAD.pack(len(text)) + text + content
 
 

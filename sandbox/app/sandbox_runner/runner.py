@@ -5,11 +5,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-from sandbox_runner import house, listener, log, settings
-
-_EXIT_CONFIGURATION: Final = 78
+from sandbox_runner import door, house, listener, log, settings
+from sandbox_runner.failure import EXIT_CONFIGURATION, RunnerFailed
 
 
 def start(environment: Mapping[str, str]) -> int:
@@ -19,17 +17,17 @@ def start(environment: Mapping[str, str]) -> int:
     try:
         chosen = settings.load(environment)
         # Before the house: as root its private mounts may hide the folder of the socket.
-        listening = listener.bind(chosen.socket, chosen.socket_group)
+        listening = door.bind(chosen.socket, chosen.socket_group)
         folder = os.open(Path(chosen.socket).parent, os.O_PATH | os.O_CLOEXEC)
     except settings.SettingsError as error:
         return _fail(str(error))
-    except listener.RunnerFailed as error:
+    except RunnerFailed as error:
         return _fail(str(error), error.exit_code)
     try:
         listener.Listener(chosen, house.prepare(chosen), listening).run()
     except house.HouseError as error:
         return _fail(str(error))
-    except listener.RunnerFailed as error:
+    except RunnerFailed as error:
         return _fail(str(error), error.exit_code)
     finally:
         with contextlib.suppress(OSError):
@@ -38,6 +36,6 @@ def start(environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _fail(sentence: str, status: int = _EXIT_CONFIGURATION) -> int:
+def _fail(sentence: str, status: int = EXIT_CONFIGURATION) -> int:
     log.event("runner.refused", level="error", reason=sentence)
     return status

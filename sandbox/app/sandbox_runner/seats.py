@@ -122,13 +122,13 @@ class Seats:
         self._seats[seat.line.fileno()] = ready
         return ready
 
-    def claim(self, limits: SessionLimits, package_path: str | None, client: socket.socket) -> bool:
+    def claim(self, claim: Claim, client: socket.socket) -> bool:
         """Give a ready seat to a client; say whether there was one."""
         for seat in [seat for seat in self._seats.values() if seat.is_ready]:
             try:
-                if limits != self._bounds:
-                    self._house.shrink(seat.slot, limits)
-                control.send(seat.line, Claim(limits, package_path), (client.fileno(),))
+                if claim.limits != self._bounds:
+                    self._house.shrink(seat.slot, claim.limits)
+                control.send(seat.line, claim, (client.fileno(),))
             except OSError as error:
                 log.event("session.lost", level="warning", session=seat.name, reason=repr(error))
                 continue  # its end is heard on its line

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from sandbox_runner import link, report
 from sandbox_runner.client_line import FLUSH_SECONDS, ClientLine, PeerGone
-from sandbox_runner.control import Spawn
+from sandbox_runner.control import Claim, Spawn
 from sandbox_runner.file_desk import FileDesk, Interrupted, Overtaken
 from sandbox_runner.file_messages import (
     DeleteFile,
@@ -119,7 +119,7 @@ class Session:
 
     # ------------------------------------------------------------ conversation
 
-    def serve(self, package_path: str | None) -> None:
+    def serve(self, claim: Claim) -> None:
         """Answer requests until the client closes, hangs up or the session is killed.
 
         Raises
@@ -127,9 +127,9 @@ class Session:
         PeerGone
             The client hung up, or the listener is gone.
         """
-        if package_path is not None and not self._use_packages(package_path):
+        if claim.package_path is not None and not self._use_packages(claim.package_path):
             return
-        self._say(Opened(session=self._name))
+        self._say(Opened(self._name, claim.was_waiting))
         while self._serve(self._next_request()):
             continue
         self._client.flush(FLUSH_SECONDS)

@@ -167,6 +167,8 @@ class TaskDesk:
         # Only for the task: a frozen or dead worker would make each wait return at once.
         self._poll.register(self._channel, select.POLLIN | select.POLLOUT)
         self._poll.register(self.worker.pidfd, select.POLLIN)
+        # Before it goes on, so that it wakes up once: to this, and not to find nothing there.
+        self._feed(outgoing)
         self._tree.resume()
         try:
             ending = self._watch(kind, inbox, outgoing, deadline, watch)

@@ -35,7 +35,7 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
         message, descriptors = control.receive(line)
         claim = Claim.from_json(message)
         session.receive(socket.socket(fileno=descriptors[0]), claim.limits)
-        session.serve(claim.package_path)
+        session.serve(claim)
     except (EOFError, PeerGone, Stalled):
         return  # nobody wants the session any more: the usual end
     except OSError as error:

@@ -12,9 +12,16 @@ from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded
 from servicekit.wire.execution import ResourceLimits
 
-from sandbox.adapters.runner_session import Connection, RunnerSession, clean_text, wire_limits
+from sandbox.adapters.runner_session import (
+    Arrival,
+    Connection,
+    RunnerSession,
+    clean_text,
+    wire_limits,
+)
 from sandbox.cells import CellSession, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
+from sandbox.metrics import POOL_CLAIMS
 
 _HELLO_SECONDS: Final = 2.0
 # An open is a fork from a pool: milliseconds, unless the machine is starved.
@@ -110,12 +117,13 @@ class SocketRunner:
         finally:
             if connection is not None and not is_opened:
                 connection.abort()
-        if is_opened:
+        if isinstance(event, protocol.Opened):
+            POOL_CLAIMS.labels(outcome="hit" if event.was_waiting else "miss").inc()
             return RunnerSession(connection)
         return self._refused(event)
 
     @staticmethod
-    def _refused(event: protocol.Event) -> None:
+    def _refused(event: Arrival) -> None:
         if not isinstance(event, protocol.Refused):
             raise protocol.ProtocolError("expected a session or a refusal")
         if event.reason == "unsafe":

@@ -67,8 +67,8 @@ class FrameLine(Protocol):
         """Send a FILE frame."""
 
     @property
-    def receive(self) -> Callable[[], Awaitable[Frame]]:
-        """Returns the next frame that concerns the exchange."""
+    def receive(self) -> Callable[[], Awaitable[Frame | protocol.Event]]:
+        """Returns the next event or frame that concerns the exchange."""
 
     def abort(self) -> None:
         """Cut the connection, and so end the session."""
@@ -183,19 +183,15 @@ class RunnerFiles:
         FileRefusal
             It is a refusal.
         """
-        frame = await self.frame()
-        try:
-            event = protocol.parse_event(frame)
-        except protocol.ProtocolError as error:
-            raise self._lost("an event of files") from error
+        event = await self.arrival()
         if isinstance(event, FileRefused):
             raise _REFUSALS.get(event.reason, FileFailed)(_clean(event.detail))
         if not isinstance(event, FileEvent):
             raise self._lost("an event of files")
         return event
 
-    async def frame(self) -> Frame:
-        """Return the next frame."""
+    async def arrival(self) -> Frame | protocol.Event:
+        """Return the next event or frame."""
         try:
             return await self._line.receive()
         except (OSError, protocol.ProtocolError) as error:
@@ -219,10 +215,10 @@ class _Reading:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the content; raise if it ends before its time."""
         while not self.is_over:
-            frame = await self._files.frame()
-            if frame.kind is FrameKind.FILE:
-                self._left -= len(frame.payload)
-                yield frame.payload
+            arrival = await self._files.arrival()
+            if isinstance(arrival, Frame) and arrival.kind is FrameKind.FILE:
+                self._left -= len(arrival.payload)
+                yield arrival.payload
             else:
                 self.is_over = True
         if self._left:
@@ -233,7 +229,7 @@ class _Reading:
         await self._files.post(protocol.Cancel())
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                while (await self._files.frame()).kind is FrameKind.FILE:
+                while isinstance(await self._files.arrival(), Frame):
                     pass
         except TimeoutError:
             self._files._lost("a download")  # noqa: SLF001  # one thing in two halves

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from sandbox_runner import protocol
 from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
@@ -31,6 +31,8 @@ _ANSWER_SECONDS: Final = 10.0
 _REPORT_GRACE_SECONDS: Final = 5.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
+Arrival: TypeAlias = Frame | protocol.Event
+"""An event; or the frame of what a cell prints or shows, or of a file."""
 _DECODER: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -102,19 +104,20 @@ class Connection:
         self._writer.write(protocol.encode_frame(FrameKind.FILE, data))
         await self._writer.drain()
 
-    async def receive(self) -> Frame:
-        """Return the next frame; `ConnectionError` at the end of the stream."""
+    async def receive(self) -> Arrival:
+        """Return the next event, or a frame of bytes; `ConnectionError` at the stream's end."""
         while not self._frames:
             data = await self._reader.read(_READ_BYTES)
             if not data:
                 raise ConnectionResetError("the runner closed the connection")
             self._frames.extend(self._decoder.feed(data))
-        return self._frames.popleft()
+        frame = self._frames.popleft()
+        return protocol.parse_event(frame) if frame.kind is FrameKind.JSON else frame
 
-    async def ask(self, request: protocol.Request) -> protocol.Event:
-        """Send a request and return the event that answers it."""
+    async def ask(self, request: protocol.Request) -> Arrival:
+        """Send a request and return what answers it."""
         await self.send(request)
-        return protocol.parse_event(await self.receive())
+        return await self.receive()
 
     def abort(self) -> None:
         """Hang up at once."""
@@ -128,7 +131,7 @@ class _FileLine:
 
     connection: Connection
     exchange: asyncio.Lock
-    receive: Callable[[], Awaitable[Frame]]
+    receive: Callable[[], Awaitable[Arrival]]
 
     async def send(self, request: protocol.Request) -> None:
         """Send a request; wait while the other side is behind."""
@@ -198,25 +201,22 @@ class RunnerSession:
         stdout, stderr = _Output("stdout", listener), _Output("stderr", listener)
         streams = {FrameKind.STDOUT: stdout, FrameKind.STDERR: stderr}
         shown = bytearray()
-        while (frame := await self._receive()).kind is not FrameKind.JSON:
-            if frame.kind is FrameKind.DISPLAY:
-                shown += frame.payload
-            elif frame.kind in streams:
-                streams[frame.kind].add(frame.payload)
-            if frame.kind is FrameKind.FILE or len(shown) > MAX_CONTENT_BYTES:
+        while isinstance(event := await self._receive(), Frame):
+            if event.kind is FrameKind.DISPLAY:
+                shown += event.payload
+            elif event.kind in streams:
+                streams[event.kind].add(event.payload)
+            if event.kind is FrameKind.FILE or len(shown) > MAX_CONTENT_BYTES:
                 raise protocol.ProtocolError("a frame that no run sends")
-        event = protocol.parse_event(frame)
         if not isinstance(event, protocol.Done) or event.id != run_id:
             raise protocol.ProtocolError("expected the end of the run")
         return _outcome(event, stdout, stderr, _outputs(event, bytes(shown)))
 
-    async def _receive(self) -> Frame:
-        """Return the next frame that does not answer a reset."""
-        while (frame := await self._connection.receive()).kind is FrameKind.JSON:
-            if not isinstance(protocol.parse_event(frame), protocol.ResetDone):
-                break
+    async def _receive(self) -> Arrival:
+        """Return what comes next and does not answer a reset."""
+        while isinstance(arrival := await self._connection.receive(), protocol.ResetDone):
             self._resets_done += 1
-        return frame
+        return arrival
 
     def cancel(self) -> None:
         """Have the run in progress killed; it reports its end itself."""
@@ -252,8 +252,8 @@ class RunnerSession:
             raise
 
     @staticmethod
-    def _expect(frame: Frame, kind: type[protocol.Event]) -> None:
-        if not isinstance(protocol.parse_event(frame), kind):
+    def _expect(arrival: Arrival, kind: type[protocol.Event]) -> None:
+        if not isinstance(arrival, kind):
             raise protocol.ProtocolError(f"expected {kind.__name__}")
 
     def close(self) -> None:

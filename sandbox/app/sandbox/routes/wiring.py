@@ -11,6 +11,7 @@ from sandbox.files import SessionFiles
 from sandbox.isolation import Isolation
 from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
+from sandbox.reserve import Reserve
 from sandbox.sessions import Sessions
 
 
@@ -25,6 +26,7 @@ class Wiring:
     files: SessionFiles
     packages: Packages
     isolation: Isolation
+    reserve: Reserve
 
 
 def wiring_of(request: Request) -> Wiring:

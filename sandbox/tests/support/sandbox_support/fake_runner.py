@@ -185,7 +185,7 @@ class FakeRunner:
             session = FakeSession(len(self.sessions), request.package_path, request.limits)
             self.sessions.append(session)
             try:
-                await peer.send(protocol.Opened(f"fake-{session.number}"))
+                await peer.send(protocol.Opened(f"fake-{session.number}", was_waiting=True))
                 while session.is_open:
                     await self._answer(peer, session, await peer.request())
             finally:

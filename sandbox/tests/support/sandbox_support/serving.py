@@ -21,6 +21,7 @@ def service_settings(folder: Path, runner_socket: Path, **changes: Any) -> Sandb
         "packages_dir": folder / "packages",
         "connect_seconds": 0.3,
         "max_timeout_seconds": 30.0,
+        "spare_sessions": 0,  # so that a test sees the sessions that it asked for
     }
     return SandboxSettings(**(given | changes))
 

@@ -1,0 +1,121 @@
+"""Sessions opened ahead, so that a run that needs a new one finds it there."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from servicekit.deadline import Deadline
+from servicekit.errors import StackError
+from servicekit.wire.execution import ResourceLimits
+
+from sandbox.cells import CellRunner, CellSession, RunnerHello
+from sandbox.limits import NO_LIMITS
+from sandbox.metrics import SPARE_SESSIONS
+
+# The run that took the last one has the processors first.
+_REST_SECONDS: Final = 0.02
+# Where there was no place, those who wait for one come before a spare.
+_FULL_REST_SECONDS: Final = 2.0
+_OPEN_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A session that nobody has used, and the package set that it sees."""
+
+    session: CellSession
+    package_path: Path | None
+
+
+class Reserve:
+    """A `CellRunner` that opens sessions ahead of those who ask for them.
+
+    A spare has the runner's own limits and the package set that new sessions get; whoever asks for
+    others gets a session opened then. It is used once, and given up where its place is needed.
+
+    Parameters
+    ----------
+    runner
+        Where sessions come from.
+    size
+        Sessions kept; 0 for none.
+    package_path
+        Returns the package set that a new session sees.
+    """
+
+    def __init__(
+        self, runner: CellRunner, *, size: int, package_path: Callable[[], Path | None]
+    ) -> None:
+        self._runner = runner
+        self._size = size
+        self._package_path = package_path
+        self._spares: deque[Spare] = deque()
+        self._bounds: ResourceLimits | None = None
+        self._is_wanted = asyncio.Event()
+        self._rest_until = 0.0
+
+    async def hello(self) -> RunnerHello:
+        """Ask the runner how it is."""
+        return await self._runner.hello()
+
+    async def bounds(self, deadline: Deadline) -> ResourceLimits:
+        """Return the most that a session may ask for."""
+        self._bounds = await self._runner.bounds(deadline)
+        return self._bounds
+
+    async def open(
+        self, *, package_path: Path | None, limits: ResourceLimits, deadline: Deadline
+    ) -> CellSession | None:
+        """Return a spare if there is one that fits, else open a session; see `CellRunner`."""
+        is_usual = limits in {NO_LIMITS, self._bounds}
+        session = self._take(package_path) if is_usual else None
+        if self._size and is_usual:
+            SPARE_SESSIONS.labels(outcome="miss" if session is None else "hit").inc()
+        if session is None:
+            session = await self._runner.open(
+                package_path=package_path, limits=limits, deadline=deadline
+            )
+        if session is None:
+            self.give_up()
+            self._rest_until = monotonic() + _FULL_REST_SECONDS
+        self._is_wanted.set()
+        return session
+
+    async def keep(self) -> None:
+        """Open spares as they are used, for as long as the service runs."""
+        while self._size:
+            await asyncio.sleep(max(_REST_SECONDS, self._rest_until - monotonic()))
+            self._is_wanted.clear()
+            await self._fill()
+            await self._is_wanted.wait()
+
+    def give_up(self) -> None:
+        """End all spares."""
+        while self._spares:
+            self._spares.popleft().session.close()
+
+    async def _fill(self) -> None:
+        while len(self._spares) < self._size:
+            path = self._package_path()
+            try:
+                session = await self._runner.open(
+                    package_path=path, limits=NO_LIMITS, deadline=Deadline.after(_OPEN_SECONDS)
+                )
+            except StackError:
+                return  # the next who asks is told why
+            if session is None:
+                self._rest_until = monotonic() + _FULL_REST_SECONDS
+                return
+            self._spares.append(Spare(session, path))
+
+    def _take(self, package_path: Path | None) -> CellSession | None:
+        while self._spares:
+            spare = self._spares.popleft()
+            if spare.session.is_alive and spare.package_path == package_path:
+                return spare.session
+            spare.session.close()
+        return None
