@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sandbox.app import create_app
 from sandbox.cells import CellSession
 from sandbox.errors import RunnerDown
 from sandbox.limits import NO_LIMITS
@@ -18,6 +17,8 @@ from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.serving import service_settings, serving
 from servicekit.deadline import Deadline
 from servicekit.wire.execution import ResourceLimits
+
+from sandbox.app import create_app
 
 _BOUNDS = ResourceLimits(memory_bytes=512 << 20, processes=64)
 
@@ -44,11 +45,15 @@ class Runner:
     async def hello(self) -> Any:
         raise NotImplementedError  # a reserve passes it on; nobody asks here
 
-    async def bounds(self, deadline: Deadline) -> ResourceLimits:
+    async def bounds(self, deadline: Deadline) -> ResourceLimits:  # noqa: ARG002  # the port's
         return _BOUNDS
 
     async def open(
-        self, *, package_path: Path | None, limits: ResourceLimits, deadline: Deadline
+        self,
+        *,
+        package_path: Path | None,
+        limits: ResourceLimits,  # noqa: ARG002  # the port's
+        deadline: Deadline,  # noqa: ARG002  # as above
     ) -> CellSession | None:
         if self.is_down:
             raise RunnerDown("down")

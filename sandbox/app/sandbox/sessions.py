@@ -360,6 +360,9 @@ class Sessions:
         )
 
     async def _take_turn(self, session: LiveSession, deadline: Deadline) -> None:
+        if not (session.turn.locked() or session.waiting):
+            await session.turn.acquire()  # at once: nobody has it, and nobody waits for it
+            return
         if session.waiting >= self._limits.waiting_per_session:
             raise TooBusy(
                 f"{session.waiting} calls wait for this session already. Try again later.",

@@ -12,13 +12,8 @@ from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded
 from servicekit.wire.execution import ResourceLimits
 
-from sandbox.adapters.runner_session import (
-    Arrival,
-    Connection,
-    RunnerSession,
-    clean_text,
-    wire_limits,
-)
+from sandbox.adapters.runner_connection import Arrival, Connection
+from sandbox.adapters.runner_session import RunnerSession, clean_text, wire_limits
 from sandbox.cells import CellSession, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
 from sandbox.metrics import POOL_CLAIMS

@@ -6,33 +6,30 @@ kill -9), the other side sees the hang-up and ends the session.
 
 import asyncio
 import codecs
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from sandbox_runner import protocol
-from sandbox_runner.protocol import Frame, FrameDecoder, FrameKind
+from sandbox_runner.protocol import Frame, FrameKind
 from sandbox_runner.rich_messages import MAX_CONTENT_BYTES, cut
 from servicekit.errors import PayloadTooLarge
 from servicekit.wire.execution import ExecutionError, ResourceLimits, RichOutput
 
 from sandbox.adapters.rich_output import rich_output
+from sandbox.adapters.runner_connection import Arrival, Connection
 from sandbox.adapters.runner_files import RunnerFiles, changed_files
 from sandbox.cells import CellOutcome, OutputListener, Stream
 from sandbox.errors import RunnerDown
 
-_READ_BYTES: Final = 256 << 10
 # The warden answers between two runs at once, unless the machine is starved.
 _ANSWER_SECONDS: Final = 10.0
 # The warden ends a cell at its limit; this is how long it may take to say so.
 _REPORT_GRACE_SECONDS: Final = 5.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
-Arrival: TypeAlias = Frame | protocol.Event
-"""An event; or the frame of what a cell prints or shows, or of a file."""
 _DECODER: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -69,60 +66,6 @@ class _Output:
         self._parts.append(text)
         if self._listener is not None:
             self._listener(self._name, text)
-
-
-class Connection:
-    """Frames over one socket."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._decoder = FrameDecoder(max_json_bytes=protocol.MAX_EVENT_BYTES)
-        self._frames: deque[Frame] = deque()
-
-    @classmethod
-    async def connect(cls, path: Path) -> "Connection":
-        """Open a connection to the runner's socket."""
-        return cls(*await asyncio.open_unix_connection(path))
-
-    @property
-    def is_open(self) -> bool:
-        """Whether neither side has hung up."""
-        return not (self._reader.at_eof() or self._writer.transport.is_closing())
-
-    def post(self, request: protocol.Request) -> None:
-        """Send a short request without waiting."""
-        self._writer.write(protocol.encode_request(request))
-
-    async def send(self, request: protocol.Request) -> None:
-        """Send a request; wait while the other side is behind."""
-        self.post(request)
-        await self._writer.drain()
-
-    async def send_piece(self, data: bytes) -> None:
-        """Send a piece of a file."""
-        self._writer.write(protocol.encode_frame(FrameKind.FILE, data))
-        await self._writer.drain()
-
-    async def receive(self) -> Arrival:
-        """Return the next event, or a frame of bytes; `ConnectionError` at the stream's end."""
-        while not self._frames:
-            data = await self._reader.read(_READ_BYTES)
-            if not data:
-                raise ConnectionResetError("the runner closed the connection")
-            self._frames.extend(self._decoder.feed(data))
-        frame = self._frames.popleft()
-        return protocol.parse_event(frame) if frame.kind is FrameKind.JSON else frame
-
-    async def ask(self, request: protocol.Request) -> Arrival:
-        """Send a request and return what answers it."""
-        await self.send(request)
-        return await self.receive()
-
-    def abort(self) -> None:
-        """Hang up at once."""
-        # abort, not close: nothing that is still to be written is worth a wait
-        self._writer.transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
