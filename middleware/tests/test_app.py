@@ -16,6 +16,7 @@ from middleware.errors import (
     ToolTimeout,
     ToolUnavailable,
 )
+from middleware.pictures import Picture
 from middleware.settings import MiddlewareSettings
 from middleware.testing import (
     FakeToolbox,
@@ -89,6 +90,21 @@ async def test_chat_answers_with_the_calls_of_the_turn():
     assert answer["usage"] == {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
     assert answer["model"] == "scripted"
     assert answer["request_id"] == response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_chat_shows_a_tool_s_pictures(is_streamed: bool):
+    toolbox = toolbox_of(
+        (CLOCK, lambda _: ToolResult("a face", pictures=(Picture("image/png", "AA=="),)))
+    )
+    model = ScriptedModel([calls(("get_current_time", "{}")), says("Here.")])
+    async with service(model, toolbox) as http:
+        response = await http.post("/chat", json=user("the clock?") | {"stream": is_streamed})
+    answer = events_of(response)[-1][1] if is_streamed else response.json()
+    (call,) = answer["tool_calls"]
+    assert call["images"] == [{"media_type": "image/png", "data": "AA=="}]
+    if is_streamed:
+        assert events_of(response)[0][1] == call
 
 
 def events_of(response: httpx.Response) -> list[tuple[str, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from middleware.errors import (
     ToolUnavailable,
     ToolUnknown,
 )
+from middleware.pictures import MAX_PICTURES, Picture
 from servicekit.deadline import Deadline
 from servicekit.errors import ArgumentsInvalid, StackError
 from servicekit.mcp_client import META_PROBLEM, McpClient
@@ -167,6 +168,29 @@ async def test_what_is_no_text_is_named():
     async with toolbox_at(Gateway(tools_call={"content": blocks})) as toolbox:
         result = await toolbox.call("clock", {}, Deadline.after(3))
     assert result.text == "a plot\n[image: image/png]\ninside\n[resource: x:2]"
+    assert result.pictures == (Picture("image/png", "AA=="),)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "data": "PHN2Zz4=", "mimeType": "image/svg+xml"},
+        {"type": "image", "data": "PHN2Zz4=", "mimeType": "text/html"},
+        {"type": "image", "data": 'AA==" onerror="x', "mimeType": "image/png"},
+        {"type": "image", "data": "", "mimeType": "image/png"},
+        {"type": "audio", "data": "AA==", "mimeType": "audio/wav"},
+    ],
+)
+async def test_what_may_be_no_picture_is_not_shown_as_one(block):
+    async with toolbox_at(Gateway(tools_call={"content": [block]})) as toolbox:
+        assert (await toolbox.call("clock", {}, Deadline.after(3))).pictures == ()
+
+
+async def test_one_call_shows_a_bounded_number_of_pictures():
+    blocks = [{"type": "image", "data": "AA==", "mimeType": "image/png"}] * 100
+    async with toolbox_at(Gateway(tools_call={"content": blocks})) as toolbox:
+        result = await toolbox.call("clock", {}, Deadline.after(3))
+    assert len(result.pictures) == MAX_PICTURES
 
 
 async def test_structure_alone_becomes_json():

@@ -23,6 +23,7 @@ from middleware.errors import (
     ToolTimeout,
     ToolUnavailable,
 )
+from middleware.pictures import MAX_CHARACTERS, Picture
 from middleware.testing import (
     FakeToolbox,
     HangingModel,
@@ -316,6 +317,15 @@ async def test_large_tool_result_keeps_head_and_tail_for_the_model_and_all_for_t
     assert len(seen) < 1100
     assert "left out" in seen
     assert outcome.records[0].output == big
+
+
+async def test_pictures_go_to_the_caller_up_to_what_one_turn_may_show():
+    half = Picture("image/png", "A" * (MAX_CHARACTERS // 2))
+    toolbox = toolbox_of((CLOCK, lambda _: ToolResult("[image: image/png]", pictures=(half,))))
+    wanted = calls(*[("get_current_time", "{}")] * 3)
+    outcome = await run(ScriptedModel([wanted, says("Three.")]), toolbox)
+    assert [len(record.pictures) for record in outcome.records] == [1, 1, 0]
+    assert [record.output for record in outcome.records] == ["[image: image/png]"] * 3
 
 
 async def test_old_results_are_trimmed_and_the_turn_says_so():

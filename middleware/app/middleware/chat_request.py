@@ -65,6 +65,13 @@ class ChatRequest(WireModel):
     ] = False
 
 
+class PictureShown(BaseModel):
+    """A picture that a tool gave, such as a plot."""
+
+    media_type: Annotated[str, Field(description="image/png, image/jpeg, image/gif or image/webp")]
+    data: Annotated[str, Field(description="base64")]
+
+
 class ToolCallShown(BaseModel):
     """One tool call of the turn."""
 
@@ -76,6 +83,10 @@ class ToolCallShown(BaseModel):
     output: str
     is_error: bool
     duration_ms: float
+    images: Annotated[
+        list[PictureShown],
+        Field(description="left out where there are none", exclude_if=lambda images: not images),
+    ] = []
 
 
 class UsageShown(BaseModel):

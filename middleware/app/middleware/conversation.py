@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from middleware.pictures import Picture
+
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
@@ -66,6 +68,7 @@ class ToolResult:
     text: str
     structured: Any = None
     is_error: bool = False
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +142,4 @@ class CallRecord:
     is_error: bool
     duration_ms: float
     is_invented: bool = False
+    pictures: tuple[Picture, ...] = ()

@@ -44,6 +44,7 @@ from middleware.errors import (
     ToolUnknown,
 )
 from middleware.offer import Offer
+from middleware.pictures import Picture
 from middleware.ports import ChatModel, Listener, Toolbox
 from middleware.spoken_calls import spoken_calls
 from middleware.turn_progress import CallFate, Made, Progress, TurnEnd, TurnOutcome
@@ -181,7 +182,7 @@ class Turn:
         progress = replace(progress, messages=(*progress.messages, said))
         all_made: list[Made] = []
         for place, call in enumerate(ours):
-            made = await self._make(call, place, offer, progress.budget)
+            made = progress.with_room_for(await self._make(call, place, offer, progress.budget))
             all_made.append(made)
             if listener is not None:
                 listener.called(made.record)
@@ -232,11 +233,13 @@ class Turn:
         begun = time.monotonic()
         slow = ToolTimeout(f"{tool.name} did not answer in time.", hop=f"tool:{tool.name}")
         fate: CallFate = "failed"
+        pictures: tuple[Picture, ...] = ()
         try:
             result = await _bounded(
                 self.toolbox.call(tool.name, arguments, deadline), deadline, slow
             )
             output, fate = result.text, "failed" if result.is_error else "done"
+            pictures = result.pictures
         except (ToolUnknown, ArgumentsInvalid) as error:
             output, fate = f"Error: {error.detail}", "refused"
         except DeadlineExceeded as error:
@@ -245,7 +248,8 @@ class Turn:
             output = f"Error: {error.detail}"
         duration_ms = (time.monotonic() - begun) * 1000
         is_error = fate != "done"
-        return Made(call, CallRecord(tool.name, arguments, output, is_error, duration_ms), fate)
+        record = CallRecord(tool.name, arguments, output, is_error, duration_ms, pictures=pictures)
+        return Made(call, record, fate)
 
 
 async def _bounded(work: Awaitable[T], deadline: Deadline, slow: StackError) -> T:

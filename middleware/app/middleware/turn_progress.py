@@ -13,6 +13,7 @@ from middleware.conversation import (
     ToolMessage,
     Usage,
 )
+from middleware.pictures import fitting
 from middleware.tool_output import capped
 
 TurnEnd = Literal[
@@ -81,6 +82,12 @@ class Progress:
             budget=self.budget.spend_step(),
             notices=(*self.notices, notice) if fresh and notice else self.notices,
         )
+
+    def with_room_for(self, made: Made) -> Made:
+        """Return a call with the pictures that the turn may still show."""
+        shown = (picture for record in self.records for picture in record.pictures)
+        kept = fitting(made.record.pictures, shown)
+        return replace(made, record=replace(made.record, pictures=kept))
 
     def after_call(self, made: Made, output_characters: int) -> "Progress":
         """Return the progress with a call's result in the transcript."""

@@ -31,6 +31,7 @@ from middleware.errors import (
     ToolUnavailable,
     ToolUnknown,
 )
+from middleware.pictures import pictures_in
 from middleware.sound_text import sound, sound_value
 
 log = get_logger()
@@ -213,7 +214,12 @@ def _result(name: str, result: ToolCallResult) -> ToolResult:
     problem = result.problem
     if result.is_error and problem is not None and _is_no_result(problem):
         raise _of_problem(name, problem)
-    return ToolResult(sound(_text(result)), sound_value(result.structured), result.is_error)
+    return ToolResult(
+        sound(_text(result)),
+        sound_value(result.structured),
+        result.is_error,
+        pictures_in(result.content),
+    )
 
 
 def _is_no_result(problem: Problem) -> bool:

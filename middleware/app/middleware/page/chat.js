@@ -7,6 +7,7 @@ const page = Object.fromEntries(
 );
 const MEMORY = "conversation";
 const READY_MS = 10_000;
+const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
 let turns = remembered(); // what the page shows: {role, text, calls?, problem?}
 let running = null; // the AbortController of the chat in flight
@@ -22,10 +23,15 @@ function remembered() {
 }
 
 function remember() {
-  try {
-    sessionStorage.setItem(MEMORY, JSON.stringify(turns));
-  } catch {
-    // A full or forbidden store costs the memory over a reload, not the chat.
+  // Pictures may be too much for the store: then the words alone are kept.
+  const words = (name, value) => (name === "images" ? undefined : value);
+  for (const choice of [undefined, words]) {
+    try {
+      sessionStorage.setItem(MEMORY, JSON.stringify(turns, choice));
+      return;
+    } catch {
+      // A full or forbidden store costs the memory over a reload, not the chat.
+    }
   }
 }
 
@@ -80,6 +86,27 @@ function drawnCall(call) {
   return card;
 }
 
+/** The pictures of a call, outside of its card: they are what was asked for. */
+function drawnPictures(call) {
+  return (call.images ?? []).filter(({ media_type }) => PICTURES.has(media_type)).map(({ media_type, data }) => {
+    const source = `data:${media_type};base64,${data}`;
+    const link = element("a", "picture");
+    link.href = source;
+    link.download = `picture.${media_type.split("/")[1]}`;
+    link.title = "Save this picture";
+    const picture = element("img");
+    picture.src = source;
+    picture.alt = `Picture from ${call.name}`;
+    picture.addEventListener("load", scrollDown); // its height is known only then
+    link.append(picture);
+    return link;
+  });
+}
+
+function drawn(call) {
+  return [drawnCall(call), ...drawnPictures(call)];
+}
+
 function milliseconds(duration) {
   if (typeof duration !== "number") return "";
   return duration < 1000 ? `${Math.round(duration)} ms` : `${(duration / 1000).toFixed(1)} s`;
@@ -91,7 +118,7 @@ function drawnTurn(turn) {
     item.textContent = turn.text;
     return item;
   }
-  (turn.calls ?? []).forEach((call) => item.append(drawnCall(call)));
+  (turn.calls ?? []).forEach((call) => item.append(...drawn(call)));
   item.append(prose(turn.text));
   if (turn.note) item.append(element("div", "note", turn.note));
   if (turn.role === "error") {
@@ -192,7 +219,7 @@ function liveTurn() {
       said.replaceWith(now);
       said = now;
     }),
-    call: (call) => moved(() => said.before(drawnCall(call))),
+    call: (call) => moved(() => said.before(...drawn(call))),
   };
 }
 

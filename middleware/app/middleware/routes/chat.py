@@ -15,6 +15,7 @@ from starlette.responses import Response
 from middleware.chat_request import (
     ChatAnswer,
     ChatRequest,
+    PictureShown,
     ToolCallShown,
     UsageShown,
     conversation_of,
@@ -94,6 +95,10 @@ def _shown(record: CallRecord) -> ToolCallShown:
         output=record.output,
         is_error=record.is_error,
         duration_ms=round(record.duration_ms, 1),
+        images=[
+            PictureShown(media_type=picture.media_type, data=picture.data)
+            for picture in record.pictures
+        ],
     )
 
 
