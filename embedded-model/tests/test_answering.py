@@ -137,11 +137,23 @@ def test_run_without_output_is_said_once() -> None:
     assert sentence_for(RunCode("x = 1"), "execute_code", text) == text
 
 
-def test_plot_says_where_the_picture_is_and_that_it_is_not_shown() -> None:
+def test_plot_that_brought_no_picture_says_so() -> None:
     text = "The code ran and printed nothing."
     sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", text)
-    assert sentence.startswith("I plotted sin(x) as plot.png")
-    assert "can't show" in sentence
+    assert sentence == "I plotted sin(x) as plot.png, but no picture came back."
+
+
+def test_plot_that_brought_a_picture_needs_no_more_words() -> None:
+    text = "[1 picture attached]\n[image: image/png]"
+    assert sentence_for(Draw("…", "sin(x)"), "execute_code", text) == "I plotted sin(x)."
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "It drew a picture."), (2, "It drew 2 pictures.")])
+def test_code_that_draws_and_prints_is_told_apart(count: int, said: str) -> None:
+    notes = [f"[{count} picture{'s' * (count > 1)} attached]", *["[image: image/png]"] * count]
+    sentence = sentence_for(RunCode("…"), "execute_code", "\n".join(["drawn", *notes]))
+    assert sentence == f"The output is `drawn`.\n{said}"
+    assert sentence_for(RunCode("…"), "execute_code", "\n".join(notes)) == said
 
 
 def test_plot_shows_a_picture_that_the_tool_returned() -> None:

@@ -1,5 +1,6 @@
 """Real questions to the real chain: what is called, what it gives, what is answered."""
 
+import base64
 import random
 import re
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,15 @@ def test_long_output_keeps_head_and_tail_and_marks_the_gap(stack: RunningStack) 
     assert call["output"].lstrip().startswith("first line")
     assert call["output"].rstrip().endswith("last line")
     assert len(call["output"]) < 50_000
+
+
+def test_plot_comes_back_as_a_picture(stack: RunningStack) -> None:
+    answer = stack.chat("plot sin from 0 to 10")
+    (call,) = answer["tool_calls"]
+    (image,) = call["images"]
+    assert image["media_type"] == "image/png"
+    assert base64.b64decode(image["data"]).startswith(b"\x89PNG")
+    assert answer["response"] == "I plotted sin(x) from 0 to 10."
 
 
 def test_two_tools_in_one_question_are_called_in_order(stack: RunningStack) -> None:

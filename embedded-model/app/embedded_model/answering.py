@@ -33,6 +33,10 @@ _PACKAGE_LINE = re.compile(
     re.MULTILINE,
 )
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
+# In the words of code-executor and middleware, who pass the pictures on beside the text.
+_PICTURE_NOTE = re.compile(
+    r"^\[(?:\d+ pictures? attached|image: [\w.+/-]+)\](?:\n|\Z)", re.MULTILINE
+)
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
 
@@ -225,10 +229,15 @@ def _converted(action: ConvertTime, answer: ToolAnswer) -> str:
 
 # --- code
 def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
-    match = _RESULT.search(answer.text)
+    text = _PICTURE_NOTE.sub("", answer.text)
+    match = _RESULT.search(text)
     if match is None:
-        return answer.text, None
-    return answer.text[: match.start()].rstrip("\n"), match["value"].strip()
+        return text, None
+    return text[: match.start()].rstrip("\n"), match["value"].strip()
+
+
+def _pictures(answer: ToolAnswer) -> int:
+    return sum(note.startswith("[image:") for note in _PICTURE_NOTE.findall(answer.text))
 
 
 def _value(answer: ToolAnswer) -> str:
@@ -260,6 +269,8 @@ def _ran(answer: ToolAnswer) -> str:
         parts.append(_shown("The output is", output.strip("\n")))
     if result is not None:
         parts.append(_shown("The result is", result))
+    if count := _pictures(answer):
+        parts.append("It drew a picture." if count == 1 else f"It drew {count} pictures.")
     return "\n".join(parts) or _NO_OUTPUT
 
 
@@ -267,7 +278,9 @@ def _drawn(label: str, answer: ToolAnswer) -> str:
     output, _ = _output_and_result(answer)
     if _PICTURE.search(answer.text):
         return f"I plotted {label}.\n\n{answer.text.strip()}"
-    plotted = f"I plotted {label} as {PICTURE}; this chat can't show or keep the picture yet."
+    plotted = f"I plotted {label}."
+    if not _pictures(answer):
+        plotted = f"I plotted {label} as {PICTURE}, but no picture came back."
     is_silent = output.strip(" \n") in {"", _NO_OUTPUT}
     return plotted if is_silent else f"{plotted} {_shown('The code printed', output)}"
 
