@@ -128,9 +128,18 @@ def try_namespaces(view: str, slot: str) -> Verdict:
         with os.fdopen(reading, "rb") as answer:
             said = answer.read().decode("utf-8", "replace")
         os.kill(inside.init, signal.SIGKILL)
+        _reap_all()  # a namespace lives until the last of its processes is reaped
         return said[1:] if said else "it said nothing"
 
     return _in_child(child)
+
+
+def _reap_all() -> None:
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
 
 
 def _look_around(view: str, slot: str, folders: Sequence[str], outside: int) -> str:

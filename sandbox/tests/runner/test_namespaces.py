@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from sandbox_runner import client
 from sandbox_runner.client import RunnerSession
@@ -154,3 +155,10 @@ def test_writable_folder_in_a_readable_one_is_a_piece_of_its_own() -> None:
         Piece("/a", "/a"),
         Piece("/a/b", "/a/b", is_writable=True),
     )
+
+
+def test_trials_at_start_leave_no_process(start_runner: StartRunner) -> None:
+    runner = start_runner(pool="0", slots="1")
+    client.hello(runner.socket)  # the trials are over then
+    (zygote,) = psutil.Process(runner.pid).children()
+    assert zygote.children(recursive=True) == []
