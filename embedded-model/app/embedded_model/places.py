@@ -99,12 +99,12 @@ def _own_places() -> Iterator[tuple[str, Place | VaguePlace]]:
 def _title(name: str) -> str:
     if len(name) <= 3:  # noqa: PLR2004  # NYC, UK, HK
         return name.upper()
-    small = {"de", "do", "of", "the", "on", "upon", "del", "la", "and"}
+    small = {"am", "de", "do", "of", "the", "on", "upon", "del", "la", "and"}
     return " ".join(
         word
         if index and word in small
         else word.upper()
-        if "." in word[:-1] or word == "dc"
+        if "." in word[:-1] or word in {"dc", "utc", "gmt"}
         else word[:1].upper() + word[1:]
         for index, word in enumerate(name.split())
     )
