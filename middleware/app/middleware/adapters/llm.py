@@ -8,7 +8,7 @@ ignores `stream` and answers plainly is understood too.
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -192,7 +192,7 @@ class OpenAiChatModel:
         async with stream:
             try:
                 if "event-stream" not in stream.response.headers.get("content-type", ""):
-                    body = await self._plain_body(stream.response)
+                    body = await self._plain_body(stream.response.aiter_bytes())
                     return Assembly.of_completion(_completion(body)).answer(self._blame)
                 async for chunk in stream:
                     if assembly.is_untouched:
@@ -209,9 +209,9 @@ class OpenAiChatModel:
                 raise self._blame.cut_off(type(error.__cause__ or error).__name__) from None
         return assembly.answer(self._blame)
 
-    async def _plain_body(self, response: httpx.Response) -> bytes:
+    async def _plain_body(self, pieces: AsyncIterator[bytes]) -> bytes:
         body = bytearray()
-        async for piece in response.aiter_bytes():
+        async for piece in pieces:
             body += piece
             if len(body) > _MAX_BODY_BYTES:
                 said = f"its answer has more than {_MAX_BODY_BYTES} bytes"
