@@ -8,6 +8,7 @@ from embedded_model.intents import (
     ConvertTime,
     Install,
     Intent,
+    RunCode,
     SmallTalk,
     TellTime,
     is_action,
@@ -83,3 +84,26 @@ def test_decimal_may_be_spoken_between_digits() -> None:
 )
 def test_courtesy_is_no_request(text: str, courtesy: str) -> None:
     assert read(text) == (SmallTalk(courtesy),)
+
+
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "Please execute the code below\n\n",
+        "run the code below: ",
+        "execute this code here\n",
+        "run my script now\n",
+        "Execute the following Python snippet please\n\n",
+        "run the code shown below\n",
+        "please run what follows\n\n",
+    ],
+)
+def test_word_that_points_to_the_code_is_no_part_of_it(lead: str) -> None:
+    assert read(f"{lead}x = 10; print(x)") == (RunCode("x = 10; print(x)"),)
+    program = "x = 10\nwhile x > 7:\n    x -= 1\nprint(x)"
+    assert read(f"{lead}{program}") == (RunCode(program),)
+
+
+@pytest.mark.parametrize("code", ["here = 1\nprint(here)", "now.isoformat()", "please(1)"])
+def test_name_that_reads_like_such_a_word_stays(code: str) -> None:
+    assert read(f"run {code}") == (RunCode(code),)
