@@ -19,8 +19,12 @@ from embedded_model.reading.reader import read_message
 TODAY = dt.date(2026, 11, 30)
 
 
-def read(text: str) -> tuple[Intent, ...]:
-    return read_message(text, Context(), TODAY).intents
+def read(*texts: str) -> tuple[Intent, ...]:
+    context, intents = Context(), ()
+    for text in texts:
+        reading = read_message(text, context, TODAY)
+        context, intents = reading.context, reading.intents
+    return intents
 
 
 @pytest.mark.parametrize(
@@ -107,3 +111,21 @@ def test_word_that_points_to_the_code_is_no_part_of_it(lead: str) -> None:
 @pytest.mark.parametrize("code", ["here = 1\nprint(here)", "now.isoformat()", "please(1)"])
 def test_name_that_reads_like_such_a_word_stays(code: str) -> None:
     assert read(f"run {code}") == (RunCode(code),)
+
+
+def test_two_prints_in_one_sentence_are_two_requests() -> None:
+    assert read("run print(1) and print(2)") == (RunCode("print(1)"), RunCode("print(2)"))
+    assert read("run print(1) or print(2)") == (RunCode("print(1) or print(2)"),)
+
+
+def test_code_below_the_output_of_is_run() -> None:
+    assert read("Show me the output of:\n\n    a = 1\n    print(a)") == (
+        RunCode("a = 1\nprint(a)"),
+    )
+
+
+def test_package_that_was_asked_for_is_taken_from_the_answer() -> None:
+    assert read("install", "numpy") == (Install("numpy"),)
+    assert read("install a package", "tqdm version 4.66.1") == (Install("tqdm", "4.66.1"),)
+    assert not any(is_action(intent) for intent in read("install", "maybe"))
+    assert read("install", "what time is it") == (TellTime(),)

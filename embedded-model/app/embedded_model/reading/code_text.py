@@ -46,7 +46,7 @@ _POINTERS = (
 # A header that says: the code follows.
 _HEADER = re.compile(
     r"\b(?:run|execute|exec|eval|evaluate|try|test|code|python|script"
-    r"|snippet|this|it|following|prints?|lines?|program|expression|block"
+    r"|snippet|this|it|following|prints?|lines?|program|expression|block|(?:output|result)s? of"
     rf"|outputs?|return|do|interpret|process)(?:,?\s+{_POINTERS})*\W*$",
     re.IGNORECASE,
 )

@@ -88,6 +88,16 @@ def read_package_question(words: Sequence[Word]) -> tuple[Intent, ...]:
     return _asked(words, text_of(words).strip(" ?!.,:"))
 
 
+def read_package_answer(words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read what was said to "Which package?": known names, or one that is asked about."""
+    items = items_in(_argument(words), is_loose=False)
+    if not items:
+        return ()
+    if all(is_known(item.name) for item in items):
+        return _installs(items)
+    return _shall_i(items[0].name) if len(items) == 1 and not items[0].version else ()
+
+
 def _is_about_packages(words: Sequence[Word]) -> bool:
     return any(word.text in _NOUNS or is_known(word.raw.strip("\"'")) for word in words)
 
