@@ -144,6 +144,15 @@ def test_plot_says_where_the_picture_is_and_that_it_is_not_shown() -> None:
     assert "can't show" in sentence
 
 
+def test_note_of_an_attached_picture_is_not_said_to_be_printed() -> None:
+    notes = "[1 picture attached]\n[image: image/png]"
+    silent = sentence_for(Draw("…", "sin(x)"), "execute_code", notes)
+    assert silent.endswith("the picture yet.")
+    told = sentence_for(Draw("…", "sin(x)"), "execute_code", f"largest: 5\n{notes}")
+    assert "largest: 5" in told
+    assert "attached" not in told
+
+
 def test_plot_shows_a_picture_that_the_tool_returned() -> None:
     sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", "![plot](/artifacts/1.png)")
     assert sentence == "I plotted sin(x).\n\n![plot](/artifacts/1.png)"

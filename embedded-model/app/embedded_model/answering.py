@@ -33,6 +33,8 @@ _PACKAGE_LINE = re.compile(
     re.MULTILINE,
 )
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
+# Notes that stand for pictures, from code-executor and from the middleware: nothing printed them.
+_PICTURE_NOTE = re.compile(r"^\[(?:\d+ pictures? attached|image: [\w/+.-]+)\]\n?", re.MULTILINE)
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
 
@@ -268,6 +270,7 @@ def _drawn(label: str, answer: ToolAnswer) -> str:
     if _PICTURE.search(answer.text):
         return f"I plotted {label}.\n\n{answer.text.strip()}"
     plotted = f"I plotted {label} as {PICTURE}; this chat can't show or keep the picture yet."
+    output = _PICTURE_NOTE.sub("", output)
     is_silent = output.strip(" \n") in {"", _NO_OUTPUT}
     return plotted if is_silent else f"{plotted} {_shown('The code printed', output)}"
 

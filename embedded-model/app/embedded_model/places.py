@@ -93,7 +93,7 @@ def _own_places() -> Iterator[tuple[str, Place | VaguePlace]]:
             if zone == _MANY:
                 yield fold(name), VaguePlace(_title(name))
             else:
-                yield fold(name), Place(_title(name), zone, "region")
+                yield fold(name), Place("UTC" if zone == "UTC" else _title(name), zone, "region")
 
 
 def _title(name: str) -> str:
@@ -104,7 +104,7 @@ def _title(name: str) -> str:
         word
         if index and word in small
         else word.upper()
-        if "." in word[:-1] or word in {"dc", "utc", "gmt"}
+        if "." in word[:-1] or word == "dc"
         else word[:1].upper() + word[1:]
         for index, word in enumerate(name.split())
     )
