@@ -151,6 +151,8 @@ def test_note_of_an_attached_picture_is_not_said_to_be_printed() -> None:
     told = sentence_for(Draw("…", "sin(x)"), "execute_code", f"largest: 5\n{notes}")
     assert "largest: 5" in told
     assert "attached" not in told
+    ran = sentence_for(RunCode("…"), "execute_code", f"Result: 5\n{notes}")
+    assert ran == "The result is `5`.\nThe code made a picture, which this chat can't show yet."
 
 
 def test_plot_shows_a_picture_that_the_tool_returned() -> None:

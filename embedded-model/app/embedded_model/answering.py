@@ -34,7 +34,9 @@ _PACKAGE_LINE = re.compile(
 )
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
 # Notes that stand for pictures, from code-executor and from the middleware: nothing printed them.
-_PICTURE_NOTE = re.compile(r"^\[(?:\d+ pictures? attached|image: [\w/+.-]+)\]\n?", re.MULTILINE)
+_PICTURE_NOTES = re.compile(
+    r"(?:^|\n)\[(?P<count>\d+) pictures? attached\](?:\n\[image: [^\]\n]+\])*\s*\Z"
+)
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
 
@@ -227,10 +229,11 @@ def _converted(action: ConvertTime, answer: ToolAnswer) -> str:
 
 # --- code
 def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
-    match = _RESULT.search(answer.text)
+    text = _PICTURE_NOTES.sub("", answer.text)
+    match = _RESULT.search(text)
     if match is None:
-        return answer.text, None
-    return answer.text[: match.start()].rstrip("\n"), match["value"].strip()
+        return text, None
+    return text[: match.start()].rstrip("\n"), match["value"].strip()
 
 
 def _value(answer: ToolAnswer) -> str:
@@ -262,6 +265,9 @@ def _ran(answer: ToolAnswer) -> str:
         parts.append(_shown("The output is", output.strip("\n")))
     if result is not None:
         parts.append(_shown("The result is", result))
+    if pictures := _PICTURE_NOTES.search(answer.text):
+        made = "a picture" if pictures["count"] == "1" else f"{pictures['count']} pictures"
+        parts.append(f"The code made {made}, which this chat can't show yet.")
     return "\n".join(parts) or _NO_OUTPUT
 
 
@@ -270,7 +276,6 @@ def _drawn(label: str, answer: ToolAnswer) -> str:
     if _PICTURE.search(answer.text):
         return f"I plotted {label}.\n\n{answer.text.strip()}"
     plotted = f"I plotted {label} as {PICTURE}; this chat can't show or keep the picture yet."
-    output = _PICTURE_NOTE.sub("", output)
     is_silent = output.strip(" \n") in {"", _NO_OUTPUT}
     return plotted if is_silent else f"{plotted} {_shown('The code printed', output)}"
 
