@@ -156,6 +156,12 @@ def test_code_that_draws_and_prints_is_told_apart(count: int, said: str) -> None
     assert sentence_for(RunCode("…"), "execute_code", "\n".join(notes)) == said
 
 
+def test_plot_that_prints_as_well_tells_what_it_printed() -> None:
+    notes = "3 peaks\n[1 picture attached]\n[image: image/png]"
+    printed = sentence_for(Draw("…", "sin(x)"), "execute_code", notes)
+    assert printed == "I plotted sin(x). The code printed `3 peaks`."
+
+
 def test_plot_shows_a_picture_that_the_tool_returned() -> None:
     sentence = sentence_for(Draw("…", "sin(x)"), "execute_code", "![plot](/artifacts/1.png)")
     assert sentence == "I plotted sin(x).\n\n![plot](/artifacts/1.png)"

@@ -147,6 +147,17 @@ async def test_limit_bounds_texts_and_cuts_no_call(client: openai.AsyncOpenAI) -
     assert json.loads(call.function.arguments) == {"code": "print(2 + 2)"}
 
 
+async def test_longest_chat_that_the_chat_api_takes_is_answered(
+    client: openai.AsyncOpenAI,
+) -> None:
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}] * 5000
+    asked = {"role": "user", "content": "what is 6*7"}
+    answer = await client.chat.completions.create(
+        model="embedded", messages=[*said[1:], asked], tools=TOOLS
+    )
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
 async def test_content_in_parts_and_unknown_fields_are_read(base_url: str) -> None:
     body = {
         "model": "anything",

@@ -131,6 +131,20 @@ async def test_server_that_ignores_stream_is_understood(stand_in):
     ]
 
 
+async def test_plain_answer_without_end_is_not_taken_into_memory(stand_in):
+    stand_in.script = [lambda *_: Response(b" " * 17_000_000, media_type="application/json")]
+    with pytest.raises(LlmFailed, match="more than 16000000 bytes"):
+        await ask(stand_in)
+
+
+async def test_stack_trace_of_the_server_ends_there(stand_in):
+    said = "Traceback (most recent call last):\n  File \"/srv/x.py\", line 1\nKeyError: 'y'"
+    stand_in.script = [lambda *_: JSONResponse({"error": {"message": said}}, 500)] * 2
+    with pytest.raises(LlmFailed, match="status 500: KeyError: 'y'") as caught:
+        await ask(stand_in)
+    assert "/srv" not in caught.value.detail
+
+
 async def test_transcript_is_sent_in_the_api_s_form(stand_in, wire):
     stand_in.script = [wire.says("x")]
     call = ToolCall("c1", "execute_code", '{"code": "1"}')

@@ -32,3 +32,26 @@ def test_long_value_is_not_written_out() -> None:
     with pytest.raises(ArgumentsInvalid) as caught:
         ArgumentCheck({"properties": {"a": {"type": "integer"}}}).reject_invalid({"a": "x" * 9000})
     assert len(caught.value.detail) < 400
+
+
+def test_reason_stands_behind_a_long_value() -> None:
+    with pytest.raises(ArgumentsInvalid, match="is too long"):
+        ArgumentCheck({"properties": {"a": {"maxLength": 9}}}).reject_invalid({"a": "x" * 9000})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (-1, "a: -1 is less than or equal to the minimum of 0"),
+        ("", "a: '' should be non-empty"),
+        (True, "a: True is not of type 'number' or 'string' or 'null'"),
+    ],
+)
+def test_reason_is_that_of_the_alternative_which_was_meant(value: object, reason: str) -> None:
+    alternatives = [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "minLength": 1},
+        {"type": "null"},
+    ]
+    with pytest.raises(ArgumentsInvalid, match=reason):
+        ArgumentCheck({"properties": {"a": {"anyOf": alternatives}}}).reject_invalid({"a": value})

@@ -128,6 +128,24 @@ async def test_listed_cors_origin_gets_its_headers_and_the_session_header_expose
     assert "mcp-session-id" in answer.headers["access-control-expose-headers"]
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type", "status"),
+    [("/echo", "text/plain", 415), ("/echo", "application/json", 422), ("/boom", None, 500)],
+)
+async def test_listed_page_may_read_why_it_was_refused(
+    path: str, content_type: str | None, status: int
+) -> None:
+    headers = {"origin": "https://chat.example"}
+    async with serving(toy_app(cors_origins=("https://chat.example",))) as client:
+        if content_type is None:
+            answer = await client.get(path, headers=headers)
+        else:
+            headers["content-type"] = content_type
+            answer = await client.post(path, content="{}", headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == "https://chat.example"
+
+
 async def test_unexpected_error_is_500_without_its_reason(toy: httpx.AsyncClient) -> None:
     answer = await toy.get("/boom")
     assert answer.status_code == 500

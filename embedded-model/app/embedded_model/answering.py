@@ -33,9 +33,9 @@ _PACKAGE_LINE = re.compile(
     re.MULTILINE,
 )
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]+\)|data:image/\w+;base64,")
-# In the words of code-executor and middleware, who pass the pictures on beside the text.
-_PICTURE_NOTE = re.compile(
-    r"^\[(?:\d+ pictures? attached|image: [\w.+/-]+)\](?:\n|\Z)", re.MULTILINE
+# Notes that stand for pictures, from code-executor and from the middleware: nothing printed them.
+_PICTURE_NOTES = re.compile(
+    r"(?:^|\n)\[(?P<count>\d+) pictures? attached\](?:\n\[image: [^\]\n]+\])*\s*\Z"
 )
 _MAX_INLINE = 200
 _NO_OUTPUT = "The code ran and printed nothing."  # code-executor's words
@@ -229,7 +229,7 @@ def _converted(action: ConvertTime, answer: ToolAnswer) -> str:
 
 # --- code
 def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
-    text = _PICTURE_NOTE.sub("", answer.text)
+    text = _PICTURE_NOTES.sub("", answer.text)
     match = _RESULT.search(text)
     if match is None:
         return text, None
@@ -237,7 +237,8 @@ def _output_and_result(answer: ToolAnswer) -> tuple[str, str | None]:
 
 
 def _pictures(answer: ToolAnswer) -> int:
-    return sum(note.startswith("[image:") for note in _PICTURE_NOTE.findall(answer.text))
+    notes = _PICTURE_NOTES.search(answer.text)
+    return int(notes["count"]) if notes else 0
 
 
 def _value(answer: ToolAnswer) -> str:

@@ -93,13 +93,13 @@ def _own_places() -> Iterator[tuple[str, Place | VaguePlace]]:
             if zone == _MANY:
                 yield fold(name), VaguePlace(_title(name))
             else:
-                yield fold(name), Place(_title(name), zone, "region")
+                yield fold(name), Place("UTC" if zone == "UTC" else _title(name), zone, "region")
 
 
 def _title(name: str) -> str:
     if len(name) <= 3:  # noqa: PLR2004  # NYC, UK, HK
         return name.upper()
-    small = {"de", "do", "of", "the", "on", "upon", "del", "la", "and"}
+    small = {"am", "de", "do", "of", "the", "on", "upon", "del", "la", "and"}
     return " ".join(
         word
         if index and word in small

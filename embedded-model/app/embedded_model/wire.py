@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-MAX_MESSAGES = 4000
+# The ten thousand that the chat API takes, and a turn's tool calls besides.
+MAX_MESSAGES = 20_000
 MAX_TOOLS = 512
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from fastapi import FastAPI
@@ -26,6 +26,8 @@ INSTRUCTIONS = (
     "servers are named server__tool."
 )
 Connecting = Callable[[UpstreamAddress], Connector]
+# An upstream that hangs holds up the start no longer than a restart may take.
+_FIRST_ATTEMPT_SECONDS = 2.0
 
 
 def create_app(settings: McpServerSettings, *, connecting: Connecting | None = None) -> Service:
@@ -97,11 +99,24 @@ async def _running(links: list[UpstreamLink]) -> AsyncIterator[None]:
     """Run the links' owner tasks for as long as the block runs."""
     tasks = [asyncio.create_task(link.run(), name=f"upstream-{link.name}") for link in links]
     try:
+        await _first_attempts(links)
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first_attempts(links: list[UpstreamLink]) -> None:
+    """Wait, for a moment, until each own upstream was reached or found away.
+
+    A port that opens sooner calls tools unknown that were there before a restart.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_ATTEMPT_SECONDS):
+            for link in links:
+                if link.address.is_own:
+                    await link.first_attempt()
 
 
 def _dependencies(wiring: Wiring) -> list[Dependency]:

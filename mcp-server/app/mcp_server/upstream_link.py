@@ -117,6 +117,10 @@ class UpstreamLink:
         if not self.was_discovered:
             raise UpstreamAway(self._away_sentence())
 
+    async def first_attempt(self) -> None:
+        """Wait until the upstream was reached, its lists taken over, or was found away."""
+        await self._settled.wait()
+
     async def request(
         self,
         method: str,
@@ -190,8 +194,8 @@ class UpstreamLink:
             self.was_discovered = True
             self._last_error = None
             self._enter("connected")
-            self._settled.set()
             await self._on_inventory()
+            self._settled.set()
             await self._follow(connection)
 
     async def _learn(self, connection: Connection) -> None:

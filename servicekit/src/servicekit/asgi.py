@@ -1,8 +1,8 @@
 """The pure ASGI layers around every service.
 
 Outermost first:
-`Telemetry` (context, log line, metrics) → `ErrorBoundary` → `CallerGuard` (403) →
-CORS → `BodyRules` (415, 413) → the application.
+`Telemetry` (context, log line, metrics) → `CallerGuard` (403) → CORS → `ErrorBoundary` →
+`BodyRules` (415, 413) → the application.
 """
 
 import asyncio
@@ -171,8 +171,14 @@ class CallerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, if its caller is known."""
-        if scope["type"] in {"http", "websocket"}:
-            self._check(Headers(scope=scope))
+        try:
+            if scope["type"] in {"http", "websocket"}:
+                self._check(Headers(scope=scope))
+        except ForbiddenCaller as refusal:
+            if scope["type"] != "http":
+                raise
+            await problem_response(refusal, current_context().request_id)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
     def _check(self, headers: Headers) -> None:

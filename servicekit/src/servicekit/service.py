@@ -191,7 +191,6 @@ def _layers(
     )
     return [
         Middleware(Telemetry, default_deadline_seconds=default_deadline_seconds),
-        Middleware(ErrorBoundary),
         Middleware(CallerGuard, policy=policy, variable_prefix=prefix),
         Middleware(
             CORSMiddleware,
@@ -201,6 +200,8 @@ def _layers(
             # A browser's MCP client must see these, or it can't go on after `initialize`.
             expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
         ),
+        # Inside CORS: a listed page may read why its body was refused.
+        Middleware(ErrorBoundary),
         Middleware(BodyRules, max_body_bytes=settings.max_body_bytes, raw_bodies=raw_bodies),
     ]
 

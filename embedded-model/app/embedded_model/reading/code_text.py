@@ -37,18 +37,24 @@ _STATEMENT = re.compile(
     r"|while .+:|if .+:|try:|with .+:|@\w|async def |raise \w|assert \S|[\w.\[\]'\"]+ ?[-+*/]?= ?\S"
     r"|[a-zA-Z_][\w.]*\(.*|#)"
 )
+# Words between "the code" and the code itself. Each is a fine name in Python, too: "below" on a
+# line of its own parses, and so does "below: x = 1".
+_POINTERS = (
+    r"(?:below|underneath|above|here|now|please|pls|for me|too|as well|shown|given|that follows"
+    r"|which follows|what follows|follows)(?!\s*[-+*/%|&]?=|\s*[.(\[])"
+)
 # A header that says: the code follows.
 _HEADER = re.compile(
     r"\b(?:run|execute|exec|eval|evaluate|try|test|code|python|script"
-    r"|snippet|this|it|following|prints?"
-    r"|outputs?|return|do|interpret|process)\W*$",
+    r"|snippet|this|it|following|prints?|lines?|program|expression|block|(?:output|result)s? of"
+    rf"|outputs?|return|do|interpret|process)(?:,?\s+{_POINTERS})*\W*$",
     re.IGNORECASE,
 )
 _RUN_VERB = re.compile(
     r"\b(?:run|execute|exceute|excute|exec|eval|evaluate|rnu|interpret|try"
     r"|test)\b(?:\s+(?:this|the|my|following"
     r"|python3?|py|code|snippet|script|command|program|line|also|it"
-    r"|statement|expression))*\s*:?\s+",
+    rf"|statement|expression|block|lines|{_POINTERS}))*\s*:?\s+",
     re.IGNORECASE,
 )
 _MAX_INLINE = 4000

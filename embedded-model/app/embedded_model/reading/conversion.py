@@ -153,7 +153,8 @@ def read_conversion(words: Sequence[Word], today: dt.date) -> tuple[Intent, ...]
         return ()
     if moment["unix"] is None and not found and form is None:
         return ()
-    if moment["unix"] and not re.search(r"unix|epoch|timestamp|stamp|date|time|convert", text):
+    is_named = re.search(r"unix|epoch|timestamp|stamp|date|time|convert", text) is not None
+    if moment["unix"] and form is None and not is_named:
         return ()
     return _conversion(
         moment, found, rest_words, (form["form"] or form["quoted"]) if form else None, today

@@ -23,7 +23,7 @@ from embedded_model.reading.context import Context
 from embedded_model.reading.date_questions import read_date_question
 from embedded_model.reading.dates import DATE
 from embedded_model.reading.numerals import digitised
-from embedded_model.reading.packages import read_packages
+from embedded_model.reading.packages import read_package_answer, read_packages
 from embedded_model.reading.place_names import places_in
 from embedded_model.reading.plots import read_plot
 from embedded_model.reading.sum_templates import formula_of
@@ -173,6 +173,8 @@ def _varied(  # noqa: C901  # one case a kind
     words: Sequence[Word], text: str, context: Context
 ) -> tuple[Intent, ...]:
     last = context.last
+    if context.awaited == "package" and (answered := read_package_answer(words)):
+        return answered
     if last is None:
         return _awaited_place(text, words, context)
     lead = _LEAD.match(text)

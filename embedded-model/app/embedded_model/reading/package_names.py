@@ -21,6 +21,13 @@ _NAME = re.compile(
 _VERSION = re.compile(r"v?(?P<version>\d+(?:\.\d+)*(?:[a-z]+\d*)?(?:\.?(?:post|dev)\d+)?)")
 
 
+# "The requests library, version 2.31": the version is that of the name before it.
+_VERSION_BEHIND = re.compile(
+    r"(?:\s+(?:package|library|lib|module))?\s*,?\s+(?=(?:(?:in|at|with) )?version v?\d)",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A package as named: in a version, or in a range of them."""
@@ -69,6 +76,7 @@ def items_in(text: str, *, is_loose: bool) -> tuple[Item, ...] | None:
     """Read a list of packages with versions; None when any part is no package."""
     text = text.replace('"', " ").replace("'", " ")
     text = re.sub(r"\s*(===?|>=|<=|~=)\s*", r"\1", text)
+    text = _VERSION_BEHIND.sub(" ", text)
     for spoken, name in lexicon.pairs("package_aliases"):
         text = re.sub(rf"(?<![-\w]){re.escape(spoken)}(?![-\w])", name, text, flags=re.IGNORECASE)
     parts = [

@@ -14,6 +14,8 @@ _NOUNS = frozenset(
         "packages",
         "library",
         "libraries",
+        "lib",
+        "libs",
         "module",
         "modules",
         "dependency",
@@ -31,7 +33,7 @@ _WEAK = re.compile(
     r")?(?:you have )?|ensure (?:that )?|put|load|grab|include)\b"
 )
 _TRAILERS = re.compile(
-    r"(?:\s*(?:\b(?:package|packages|library|libraries|modules?|dependency"
+    r"(?:\s*(?:\b(?:package|packages|library|libraries|libs?|modules?|dependency"
     r"|dependencies|please|for me|for us|now|here|too|as well|also|to "
     r"(?:the )?(?:sandbox|environment|system|python)"
     r"|into (?:the )?(?:sandbox|environment)|in (?:the )?(?:sandbox"
@@ -84,6 +86,16 @@ def read_packages(words: Sequence[Word]) -> tuple[Intent, ...]:
 def read_package_question(words: Sequence[Word]) -> tuple[Intent, ...]:
     """Read a question for what is installed, its courtesy still on: "can I use numpy?"."""
     return _asked(words, text_of(words).strip(" ?!.,:"))
+
+
+def read_package_answer(words: Sequence[Word]) -> tuple[Intent, ...]:
+    """Read what was said to "Which package?": known names, or one that is asked about."""
+    items = items_in(_argument(words), is_loose=False)
+    if not items:
+        return ()
+    if all(is_known(item.name) for item in items):
+        return _installs(items)
+    return _shall_i(items[0].name) if len(items) == 1 and not items[0].version else ()
 
 
 def _is_about_packages(words: Sequence[Word]) -> bool:
@@ -195,6 +207,8 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
         items = items_in(_argument(rest), is_loose=is_pip)
         if items is None and not _argument(rest):
             return (AskBack("Which package shall I install? For instance: install numpy."),)
+        if items and not is_pip and _is_a_thing(rest, items):
+            return _shall_i(items[0].name)
         return _installs(items or ())
     weak = _WEAK.match(text)
     if weak is None:
@@ -214,14 +228,20 @@ def _install(words: Sequence[Word], text: str) -> tuple[Intent, ...]:  # noqa: P
         and len(_argument(rest).split()) == 1
         and re.match(r"(?:i|we)? ?(?:need|want|require|get)", text)
     ):
-        name = items[0].name
-        return (
-            AskBack(
-                f"Do you want me to install the Python package '{name}'? Say yes, and I will.",
-                (Install(canonical(name)),),
-            ),
-        )
+        return _shall_i(items[0].name)
     return ()
+
+
+def _is_a_thing(words: Sequence[Word], items: Sequence[Item]) -> bool:
+    """Say whether "a new kitchen" is meant: an article, and no word that says package."""
+    texts = {word.text for word in words}
+    is_counted = words[0].text in {"a", "an", "my", "our", "some"}
+    return is_counted and not texts & _NOUNS and not any(is_known(item.name) for item in items)
+
+
+def _shall_i(name: str) -> tuple[AskBack, ...]:
+    question = f"Do you want me to install the Python package '{name}'? Say yes, and I will."
+    return (AskBack(question, (Install(canonical(name)),)),)
 
 
 _AIM = re.compile(r"for (?:my|our|the|a|an|some|this|data|web)\b")
@@ -240,11 +260,16 @@ def _without_purpose(words: Sequence[Word]) -> Sequence[Word]:
 
 
 def _mentioned(text: str, words: Sequence[Word]) -> tuple[Intent, ...]:
-    """Read "X should be installed" and "the six package, please install it"."""
-    match = re.match(r"^(?P<name>.+?) (?:should|must|has to|needs to|need to) be installed$", text)
+    """Read "X should be installed" and "make X available"."""
+    match = re.match(
+        r"^(?P<name>.+?) (?:should|must|has to|needs to|need to) be (?:installed|available)$"
+        r"|^make (?P<made>.+?) (?:available|importable)$",
+        text,
+    )
     if match is None:
         return ()
-    raw = words[: len(match["name"].split())]
+    start = len(text_of(words[:1]).split()) if match["made"] else 0
+    raw = words[start : start + len((match["name"] or match["made"]).split())]
     return _installs(items_in(_argument(raw), is_loose=False) or ())
 
 

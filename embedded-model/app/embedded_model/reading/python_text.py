@@ -83,11 +83,21 @@ def _runs_into_prose(tree: ast.Module, text: str) -> bool:
 
 
 def _is_joined_prose(statement: ast.stmt) -> bool:
-    """Say whether "tokyo and print(1)" is a word of prose, joined to code."""
+    """Say whether "tokyo and print(1)" is a word of prose, or another request, joined to code."""
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.BoolOp):
+        return False
+    values = statement.value.values
+    if any(isinstance(value, ast.Name) for value in values):
+        return True
+    is_and = isinstance(statement.value.op, ast.And)
+    return is_and and any(_is_print(value) for value in values[:-1])
+
+
+def _is_print(value: ast.expr) -> bool:
     return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.BoolOp)
-        and any(isinstance(value, ast.Name) for value in statement.value.values)
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Name)
+        and value.func.id == "print"
     )
 
 

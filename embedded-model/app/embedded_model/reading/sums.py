@@ -71,6 +71,8 @@ _COMPARISONS = {
     "the same as": "==",
 }
 
+_POINT = re.compile(r"\b(\d+) point (\d+)\b")  # "3 point 5"
+
 
 def tidy(text: str) -> str:
     """Strip what stands around a sum, and write its fractions in digits."""
@@ -78,7 +80,7 @@ def tidy(text: str) -> str:
     while before != text:
         before = text
         text = _HEAD.sub("", _TAIL.sub("", text).strip()).strip()
-    return with_fractions(text)
+    return with_fractions(_POINT.sub(r"\1.\2", text))
 
 
 def read_sum(text: str) -> Calculate | None:

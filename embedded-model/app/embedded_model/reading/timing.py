@@ -89,9 +89,19 @@ def _without_whom(words: Sequence[Word]) -> Sequence[Word]:
     return words
 
 
+def _without_capital(words: Sequence[Word]) -> Sequence[Word]:
+    """Drop "the capital of" in front of a country: where that has one zone, it is the capital's."""
+    texts = [word.text for word in words]
+    for start in range(len(texts) - 3):
+        is_of = texts[start + 1 : start + 3] == ["capital", "of"]
+        if texts[start] == "the" and is_of and places_in(words[start + 3 :]):
+            return (*words[:start], *words[start + 3 :])
+    return words
+
+
 def read_time(words: Sequence[Word]) -> tuple[Intent, ...]:
     """Read a question after the time now; empty when it is none."""
-    words = _without_whom(words)
+    words = _without_capital(_without_whom(words))
     if _DIFFERENCE.search(text_of(words)):
         return _difference(words)
     return _read_clock(words, text_of(words))
@@ -176,7 +186,9 @@ def _is_time_question(
         asked = ({"is", "it"}, {"is", "this"}, {"are", "we", "in"}, {"current"})
         return any(words <= bag for words in asked)
     if re.fullmatch(
-        r"(?:what|what's|what is) today|how late is it(?: now)?(?: in)?(?: right now)?", text
+        r"(?:what|what's|what is) today|how late is it(?: now)?(?: over)?(?: in)?"
+        r"(?: right now| at the moment| currently)?",
+        text,
     ):
         return True
     # "now in Tokyo", "Tokyo now"

@@ -8,7 +8,7 @@ ignores `stream` and answers plainly is understood too.
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -40,6 +40,8 @@ _PAUSES_SECONDS: dict[type[StackError], Sequence[float]] = {
     LlmFailed: (0.5,),
 }
 _CONNECT_SECONDS = 5.0
+# A bound on memory for an answer that comes in one piece, far above any sane one.
+_MAX_BODY_BYTES = 16_000_000
 _CHAT = "chat"
 
 
@@ -190,7 +192,7 @@ class OpenAiChatModel:
         async with stream:
             try:
                 if "event-stream" not in stream.response.headers.get("content-type", ""):
-                    body = await stream.response.aread()
+                    body = await self._plain_body(stream.response.aiter_bytes())
                     return Assembly.of_completion(_completion(body)).answer(self._blame)
                 async for chunk in stream:
                     if assembly.is_untouched:
@@ -206,6 +208,15 @@ class OpenAiChatModel:
                 # It had begun to answer: a cut, not an absence.
                 raise self._blame.cut_off(type(error.__cause__ or error).__name__) from None
         return assembly.answer(self._blame)
+
+    async def _plain_body(self, pieces: AsyncIterator[bytes]) -> bytes:
+        body = bytearray()
+        async for piece in pieces:
+            body += piece
+            if len(body) > _MAX_BODY_BYTES:
+                said = f"its answer has more than {_MAX_BODY_BYTES} bytes"
+                raise self._blame.failed(said, is_final=True)
+        return bytes(body)
 
     def _refuse_cut_prompt(self, answer: ModelAnswer) -> None:
         """Raise when the server filled its window and answered the rest of the prompt."""

@@ -26,6 +26,8 @@ ReadPull = Callable[[], ModelPull | None]
 _MAX_QUOTE = 300
 _SHORTEST_KEY = 8
 _HOP = "model"
+# Where a server sends its stack trace, only what comes last is of use to anybody else.
+_TRACE = "Traceback (most recent call last):"
 
 
 def no_pull() -> ModelPull | None:
@@ -178,6 +180,8 @@ class Blame:
         return self.failed(f"its answer can't be read ({type(error).__name__})")
 
     def _quote(self, said: str) -> str:
+        if _TRACE in said:
+            said = said.rpartition(_TRACE)[2].strip().rpartition("\n")[2]
         text = " ".join(said.split()).rstrip(".")
         key = self._endpoint.api_key or ""
         # A shorter one, such as `ollama`, is no secret but a word of what was said.
