@@ -12,7 +12,7 @@ from mcp_server.upstream_link import UpstreamLink
 from prometheus_client import REGISTRY
 from servicekit.errors import DeadlineExceeded, InvalidRequest, StackError, UpstreamUnavailable
 from servicekit.mcp_bridge import ToolUnknown
-from servicekit.mcp_client import RpcError
+from servicekit.rpc import RpcError
 
 DONE = {"resultType": "complete", "content": []}
 

@@ -19,7 +19,8 @@ from middleware.errors import (
 from middleware.pictures import MAX_PICTURES, Picture
 from servicekit.deadline import Deadline
 from servicekit.errors import ArgumentsInvalid, StackError
-from servicekit.mcp_client import META_PROBLEM, McpClient
+from servicekit.mcp_client import McpClient
+from servicekit.tool_call_result import META_PROBLEM
 
 TOOLS = {
     "tools": [

@@ -16,9 +16,10 @@ from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import StackError, TooBusy
-from servicekit.mcp_bridge import META_PROBLEM, Bridge, RouteTools, report_progress
+from servicekit.mcp_bridge import Bridge, RouteTools, report_progress
 from servicekit.mcp_mount import McpMount
 from servicekit.problems import problem_response
+from servicekit.tool_call_result import META_PROBLEM
 
 ERAS = ("legacy", "2026-07-28")
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from servicekit.context import new_context, use_context
 from servicekit.errors import DeadlineExceeded, StackError, UpstreamUnavailable
-from servicekit.mcp_client import McpClient, RpcError, ToolCallResult
+from servicekit.mcp_client import McpClient
+from servicekit.rpc import RpcError
+from servicekit.tool_call_result import ToolCallResult
 
 
 class Seen:

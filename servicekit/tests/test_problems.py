@@ -4,8 +4,8 @@ import json
 
 import pytest
 from servicekit.errors import TooBusy
-from servicekit.mcp_client import RpcError
 from servicekit.problems import parse_problem, problem_of, problem_response
+from servicekit.rpc import RpcError
 
 
 def test_problem_comes_back_as_it_was_written() -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from jsonschema.exceptions import SchemaError, UnknownType
 from referencing.exceptions import Unresolvable
-from servicekit.mcp_client import ParamHeaders
+from servicekit.param_headers import ParamHeaders
 from servicekit.schema_check import ArgumentCheck
 
 from mcp_server.upstream import Inventory, WireObject

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from servicekit.errors import DeadlineExceeded, InvalidRequest, StackError
 from servicekit.logs import get_logger
 from servicekit.mcp_bridge import tool_unknown
-from servicekit.mcp_client import RpcError
+from servicekit.rpc import RpcError
 
 from mcp_server.call_ledger import CallOutcome, counted
 from mcp_server.catalog import Catalog, CatalogTool, Source

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from servicekit.errors import ArgumentsInvalid, UpstreamUnavailable
-from servicekit.mcp_client import RpcError, ToolCallResult
 from servicekit.outbound import RemoteProblem
+from servicekit.rpc import RpcError
+from servicekit.tool_call_result import ToolCallResult
 from servicekit.wire.tools import ToolOutcome
 
 _TOO_MANY = 429

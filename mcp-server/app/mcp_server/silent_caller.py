@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from servicekit.mcp_client import RpcError
+from servicekit.rpc import RpcError
 
 from mcp_server.upstream import WireObject
 

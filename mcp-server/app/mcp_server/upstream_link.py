@@ -10,7 +10,8 @@ from typing import Any, Literal
 from servicekit.context import current_context, new_context, use_context
 from servicekit.errors import StackError
 from servicekit.logs import get_logger
-from servicekit.mcp_client import Change, RpcError
+from servicekit.mcp_client import Change
+from servicekit.rpc import RpcError
 
 from mcp_server.call_ledger import UPSTREAM_LOSSES, UPSTREAM_TOOLS, UPSTREAM_UP
 from mcp_server.settings import UpstreamAddress

@@ -18,9 +18,8 @@ import asyncio
 import warnings
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import httpx
 from fastapi import FastAPI
@@ -34,11 +33,11 @@ from rapidfuzz import process
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servicekit.context import current_context, outgoing_headers
+from servicekit.endpoint_result import error_result, problem_for, tool_result
 from servicekit.errors import ArgumentsInvalid, DeadlineExceeded, NotFound, StackError
-from servicekit.mcp_client import META_PROBLEM
 from servicekit.mcp_mount import McpMount
-from servicekit.problems import parse_problem, problem_of
 from servicekit.schema_check import ArgumentCheck
+from servicekit.tool_operation import ToolOperation, refine
 
 with warnings.catch_warnings():
     # Its authentication models, which nothing here uses, override a method that pydantic retires.
@@ -54,8 +53,6 @@ with warnings.catch_warnings():
 
 # The app answers a foreign Host with 403; calls that never leave the process use a name it knows.
 _BASE_URL = "http://localhost"
-_SUCCESS_STATUSES = ("200", "201", "202", "203")
-_CONTEXT_HEADERS = frozenset({"x-request-id", "traceparent", "x-deadline-ms", "x-client-id"})
 
 
 class ToolUnknown(NotFound):
@@ -106,49 +103,6 @@ async def report_progress(
         await callback(progress, total, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    """Where a tool's arguments go."""
-
-    method: str
-    path: str
-    places: Mapping[str, str]
-    has_body: bool
-    check: ArgumentCheck = field(compare=False)
-
-    def request(
-        self, arguments: Mapping[str, Any]
-    ) -> tuple[str, dict[str, Any], dict[str, str], dict[str, Any] | None]:
-        """Split arguments into path, query, headers and body."""
-        path, body = self.path, dict(arguments)
-        query: dict[str, Any] = {}
-        headers: dict[str, str] = {}
-        for name, place in self.places.items():
-            if (value := body.pop(name, None)) is None:
-                continue
-            if place == "path":
-                path = path.replace(f"{{{name}}}", _path_segment(value))
-            elif place == "query":
-                query[name] = value
-            elif place == "header" and name.lower() not in _CONTEXT_HEADERS:
-                headers[name] = str(value)
-        return path, query, headers, body if self.has_body else None
-
-
-def _path_segment(value: Any) -> str:
-    """Quote a value so that it stays one segment: `../admin` must not leave its route.
-
-    A slash is refused, not quoted: an ASGI path arrives decoded, so that `5/delete` for
-    `/items/{id}` would reach the route `/items/{id}/delete`.
-    """
-    text = str(value)
-    if not text.strip(".") or "/" in text:
-        raise ArgumentsInvalid(
-            "A value that becomes part of an address must not be empty, only dots, or hold a slash."
-        )
-    return quote(text, safe="")
-
-
 class _InProcess:
     """Gives the lifespan's state to requests that did not come through the server."""
 
@@ -188,7 +142,7 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
     ) -> None:
         self._version = version
         self._instructions = instructions
-        self._operations: dict[str, _Operation] = {}
+        self._operations: dict[str, ToolOperation] = {}
         self._by_name: dict[str, types.Tool] = {}
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=_InProcess(app), raise_app_exceptions=False),
@@ -219,8 +173,8 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
         paths = resolve_schema_references(document, document).get("paths", {})
         for tool in self.tools:
             details = self.operation_map[tool.name]
-            _refine(tool, paths[details["path"]][details["method"]])
-            self._operations[tool.name] = _Operation(
+            refine(tool, paths[details["path"]][details["method"]])
+            self._operations[tool.name] = ToolOperation(
                 method=details["method"].upper(),
                 path=details["path"],
                 places={parameter["name"]: parameter["in"] for parameter in details["parameters"]},
@@ -253,7 +207,7 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
     ) -> types.CallToolResult:
         if params.name not in self._operations:
             error = tool_unknown(params.name, self._operations)
-            raise MCPError(types.INVALID_PARAMS, error.detail, _problem(error))
+            raise MCPError(types.INVALID_PARAMS, error.detail, problem_for(error))
         return await self.call(
             params.name,
             params.arguments or {},
@@ -296,10 +250,10 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
         finally:
             _progress.reset(progress_token)
             _lifespan_state.reset(state_token)
-        return _tool_result(response)
+        return tool_result(response)
 
     async def _send(
-        self, operation: _Operation, arguments: Mapping[str, Any], incoming: Mapping[str, str]
+        self, operation: ToolOperation, arguments: Mapping[str, Any], incoming: Mapping[str, str]
     ) -> httpx.Response:
         path, query, headers, body = operation.request(arguments)
         allowed = {key: incoming[key] for key in self._forward_headers if key in incoming}
@@ -325,96 +279,6 @@ class Bridge(FastApiMCP):  # type: ignore[misc]  # its base is untyped
                 "Allow more time, or ask for less work."
             ) from error
         return response
-
-
-def _refine(tool: types.Tool, operation: Mapping[str, Any]) -> None:
-    """Repair what the conversion of fastapi-mcp 0.4.0 loses."""
-    tool.title = operation.get("summary") or None
-    tool.description = operation.get("description") or operation.get("summary") or ""
-    schema = tool.input_schema
-    for argument in schema["properties"].values():
-        if "anyOf" in argument:
-            # It sets "type" beside anyOf, which refuses null where null is allowed.
-            argument.pop("type", None)
-    if required := sorted(set(schema.get("required", []))):
-        schema["required"] = required
-    body = _json_schema(operation.get("requestBody", {}))
-    if not operation.get("requestBody") or body.get("additionalProperties") is False:
-        # What the endpoint would drop or refuse is refused here, with its name.
-        schema["additionalProperties"] = False
-    output = next(
-        (
-            _json_schema(operation["responses"][status])
-            for status in _SUCCESS_STATUSES
-            if status in operation.get("responses", {})
-        ),
-        {},
-    )
-    if output.get("type") == "object" and "properties" in output:
-        tool.output_schema = output
-    if annotations := operation.get("x-mcp-annotations"):
-        tool.annotations = types.ToolAnnotations.model_validate(annotations)
-
-
-def _json_schema(part: Mapping[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = part.get("content", {}).get("application/json", {}).get("schema", {})
-    return schema
-
-
-def _problem(error: StackError) -> dict[str, Any]:
-    return problem_of(error, current_context().request_id)
-
-
-def error_result(error: StackError) -> types.CallToolResult:
-    """Return an error as a tool result: the sentence as text, the problem in `_meta`."""
-    return _failure(error.detail, _problem(error))
-
-
-def _failure(text: str, problem: Mapping[str, Any]) -> types.CallToolResult:
-    return types.CallToolResult(
-        content=[types.TextContent(text=text)],
-        is_error=True,
-        # Not in structuredContent: that must fit the tool's output schema.
-        _meta={META_PROBLEM: dict(problem)},
-    )
-
-
-def _tool_result(response: httpx.Response) -> types.CallToolResult:
-    if response.status_code >= httpx.codes.BAD_REQUEST:
-        return _failed(response)
-    is_json = "json" in response.headers.get("content-type", "")
-    data = response.json() if is_json and response.content else None
-    if not isinstance(data, dict):
-        return types.CallToolResult(content=[types.TextContent(text=response.text)])
-    text = data.get("text")
-    said = types.TextContent(text=text if isinstance(text, str) else response.text)
-    images = _images(data.get("images"))
-    if images:
-        data = {name: value for name, value in data.items() if name != "images"}
-    return types.CallToolResult(
-        content=[said, *images],
-        structured_content=data,
-        is_error=data.get("is_error") is True,
-    )
-
-
-def _images(raw: Any) -> list[types.ImageContent]:
-    images = []
-    for each in raw if isinstance(raw, list) else []:
-        match each:
-            case {"media_type": str(media_type), "data": str(data)}:
-                images.append(types.ImageContent(data=data, mime_type=media_type))
-    return images
-
-
-def _failed(response: httpx.Response) -> types.CallToolResult:
-    problem = parse_problem(response.content)
-    if problem is None:
-        return _failure(
-            f"The tool answered HTTP {response.status_code}.",
-            {"status": response.status_code, "type": "about:blank"},
-        )
-    return _failure(problem.detail or problem.title, response.json())
 
 
 @dataclass(frozen=True, slots=True)

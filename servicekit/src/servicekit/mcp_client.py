@@ -14,140 +14,42 @@ awaiting task closes the stream, which is how this era cancels.
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
-from mcp.shared.inbound import (
-    encode_header_value,
-    find_invalid_x_mcp_header,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
+from mcp.shared.inbound import encode_header_value
 
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
-from servicekit.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    NotFound,
-    StackError,
-    TooBusy,
-    UpstreamUnavailable,
-)
+from servicekit.errors import DeadlineExceeded, UpstreamUnavailable
 from servicekit.mcp_spans import sent
 from servicekit.outbound import RemoteProblem, internal_client
-from servicekit.problems import Problem, parse_problem
+from servicekit.problems import parse_problem
+from servicekit.rpc import (
+    STREAM_SILENCE_SECONDS,
+    RpcError,
+    messages_of,
+    read_bounded,
+    result_of,
+    rpc_error,
+)
+from servicekit.tool_call_result import ToolCallResult
 from servicekit.wire.tools import ToolDescription
 
 PROTOCOL_VERSION: Final = "2026-07-28"
-META_PROBLEM: Final = "mcp-stack/problem"
-# Results are bounded by the tool services (output is shaped there); this bounds a foreign peer.
-MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 _MAX_PAGES: Final = 100
-# Servers write a comment into a silent stream every 15 s; three missed ones mean a dead peer.
-_STREAM_SILENCE_SECONDS: Final = 50.0
 _LISTEN_SECONDS: Final = 3600.0
 _HEADER_NAME_PARAMETER: Final = {
     "tools/call": "name",
     "prompts/get": "name",
     "resources/read": "uri",
 }
-_TYPED: Final[Mapping[int, type[StackError]]] = {
-    error.rpc_code: error
-    for error in (UpstreamUnavailable, DeadlineExceeded, TooBusy, InvalidRequest)
-} | {-32601: NotFound}
 
 NotificationHandler = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 ProgressHandler = Callable[[float, float | None, str | None], Awaitable[None]]
-
-
-class RpcError(Exception):
-    """The peer answered with a JSON-RPC error, as it stands on the wire."""
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-    def typed(self, peer: str) -> StackError:
-        """Return our error for it: the peer's own problem when it sent one."""
-        problem = parse_problem(json.dumps(self.data)) if isinstance(self.data, dict) else None
-        if problem is not None:
-            return RemoteProblem(problem)
-        kind = _TYPED.get(self.code, UpstreamUnavailable)
-        return kind(f"{peer} answered: {self.message}", rpc_code=self.code)
-
-
-class ParamHeaders:
-    """The arguments that a tool's schema wants mirrored into `Mcp-Param-…` headers.
-
-    Parameters
-    ----------
-    schema
-        The tool's argument schema; one whose annotations are not valid mirrors nothing.
-    """
-
-    def __init__(self, schema: Any) -> None:
-        is_valid = isinstance(schema, Mapping) and find_invalid_x_mcp_header(schema) is None
-        self._places = x_mcp_header_map(schema) if is_valid else {}
-
-    def of(self, arguments: Mapping[str, Any]) -> dict[str, str]:
-        """Return the headers of one call."""
-        return mcp_param_headers(self._places, arguments) if self._places else {}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallResult:
-    """How a tool call ended.
-
-    Parameters
-    ----------
-    texts
-        The text blocks, in order.
-    structured
-        The structured content, None when the tool gave none.
-    is_error
-        Whether the tool failed in a way that the model may correct.
-    content
-        All blocks as they stand on the wire, images and resources included.
-    problem
-        The problem document behind an error, when one of our services wrote it.
-    """
-
-    texts: tuple[str, ...]
-    structured: Any = None
-    is_error: bool = False
-    content: tuple[Mapping[str, Any], ...] = ()
-    problem: Problem | None = None
-
-    @property
-    def text(self) -> str:
-        """All text in one string."""
-        return "\n".join(self.texts)
-
-    @classmethod
-    def parse(cls, result: Mapping[str, Any]) -> Self:
-        """Read a `tools/call` result; raise `ValueError` when it is none."""
-        blocks = result.get("content")
-        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            raise ValueError("a tool result without content")
-        meta = result.get("_meta")
-        document = meta.get(META_PROBLEM) if isinstance(meta, dict) else None
-        return cls(
-            texts=tuple(
-                block["text"]
-                for block in blocks
-                if block.get("type") == "text" and isinstance(block.get("text"), str)
-            ),
-            structured=result.get("structuredContent"),
-            is_error=result.get("isError") is True,
-            content=tuple(blocks),
-            problem=parse_problem(json.dumps(document)) if document else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +270,7 @@ class McpClient:
                     "POST", self._url, json=exchange.body, headers=exchange.headers
                 ) as response:
                     await self._reject_refusal(response, exchange)
-                    async with aclosing(_messages(response)) as messages:
+                    async with aclosing(messages_of(response)) as messages:
                         await self._acknowledged(messages)
                         async with aclosing(self._changes(messages)) as changes:
                             yield changes
@@ -376,12 +278,12 @@ class McpClient:
                 raise self._unreachable(error) from error
 
     async def _acknowledged(self, messages: AsyncIterator[dict[str, Any]]) -> None:
-        async with asyncio.timeout(_STREAM_SILENCE_SECONDS):
+        async with asyncio.timeout(STREAM_SILENCE_SECONDS):
             async for message in messages:
                 if message.get("method") == "notifications/subscriptions/acknowledged":
                     return
                 if "error" in message:
-                    raise _rpc_error(message["error"])
+                    raise rpc_error(message["error"])
         raise UpstreamUnavailable(f"{self._peer} ended the stream before it began.")
 
     async def _changes(
@@ -434,13 +336,13 @@ class McpClient:
             "POST", self._url, json=exchange.body, headers=exchange.headers
         ) as response:
             await self._reject_refusal(response, exchange)
-            async with aclosing(_messages(response)) as messages:
+            async with aclosing(messages_of(response)) as messages:
                 async for message in messages:
                     if isinstance(method := message.get("method"), str):
                         if exchange.on_notification is not None:
                             await exchange.on_notification(method, message.get("params") or {})
                     elif message.get("id") == exchange.id:
-                        return _result_of(message)
+                        return result_of(message)
         raise UpstreamUnavailable(
             f"{self._peer} hung up before it answered. Try again in a moment."
         )
@@ -449,13 +351,13 @@ class McpClient:
         """Raise what an answer with an error status says."""
         if response.is_success:
             return
-        body = await _read_bounded(response)
+        body = await read_bounded(response)
         try:
             message = json.loads(body)
         except ValueError:
             message = None
         if isinstance(message, dict) and isinstance(message.get("error"), dict):
-            raise _rpc_error(message["error"])
+            raise rpc_error(message["error"])
         if (problem := parse_problem(body)) is not None:
             raise RemoteProblem(problem)
         raise UpstreamUnavailable(
@@ -477,87 +379,3 @@ def _progress_only(on_progress: ProgressHandler) -> NotificationHandler:
             await on_progress(progress, params.get("total"), params.get("message"))
 
     return handle
-
-
-def _rpc_error(error: Mapping[str, Any]) -> RpcError:
-    code = error.get("code")
-    return RpcError(
-        code if isinstance(code, int) else -32603,
-        str(error.get("message", "unknown error")),
-        error.get("data"),
-    )
-
-
-def _result_of(message: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(error := message.get("error"), dict):
-        raise _rpc_error(error)
-    result = message.get("result")
-    return result if isinstance(result, dict) else {}
-
-
-async def _read_bounded(response: httpx.Response) -> bytes:
-    """Read a body, and stop at the bound: cap while reading, not afterwards."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > MAX_MESSAGE_BYTES:
-            raise UpstreamUnavailable("The answer is larger than 32 MiB. Ask for less.")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _messages(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the JSON-RPC messages of an answer, plain or as server-sent events."""
-    if not response.headers.get("content-type", "").startswith("text/event-stream"):
-        yield _decode(await _read_bounded(response))
-        return
-    async with aclosing(_events(response)) as events:
-        async for data in events:
-            yield _decode(data)
-
-
-async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """Yield the data of each server-sent event."""
-    pending = b""
-    chunks = response.aiter_bytes()
-    while True:
-        try:
-            async with asyncio.timeout(_STREAM_SILENCE_SECONDS):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        pending = (pending + chunk).replace(b"\r\n", b"\n")
-        if len(pending) > MAX_MESSAGE_BYTES:
-            raise UpstreamUnavailable("A message is larger than 32 MiB. Ask for less.")
-        *events, pending = pending.split(b"\n\n")
-        for event in events:
-            if data := _data_of(event.split(b"\n")):
-                yield data
-
-
-def _data_of(lines: Sequence[bytes]) -> bytes:
-    values = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(values)
-
-
-def _decode(data: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(data)
-    except ValueError:
-        message = None
-    if not isinstance(message, dict):
-        raise UpstreamUnavailable("The MCP server answered something that is no JSON-RPC message.")
-    return message
-
-
-__all__ = [
-    "META_PROBLEM",
-    "PROTOCOL_VERSION",
-    "Change",
-    "ClientIdentity",
-    "McpClient",
-    "ParamHeaders",
-    "RpcError",
-    "ToolCallResult",
-]

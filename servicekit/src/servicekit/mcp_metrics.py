@@ -112,6 +112,6 @@ def error_type_of(error: Exception) -> str:
         case StackError():
             code = error.rpc_code
         case _:
-            # An upstream's refusal, handed on (`servicekit.mcp_client.RpcError`), or a defect.
+            # An upstream's refusal, handed on (`servicekit.rpc.RpcError`), or a defect.
             code = getattr(error, "code", -32603)
     return str(code) if code in _CODES else OTHER

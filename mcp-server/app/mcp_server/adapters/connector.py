@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import httpx
 from servicekit.context import MAX_DEADLINE_SECONDS
 from servicekit.errors import StackError, UpstreamUnavailable
-from servicekit.mcp_client import PROTOCOL_VERSION, ClientIdentity, McpClient, RpcError
+from servicekit.mcp_client import PROTOCOL_VERSION, ClientIdentity, McpClient
 from servicekit.outbound import IDLE_CONNECTION_SECONDS, internal_client
+from servicekit.rpc import RpcError
 from servicekit.service import package_version
 
 from mcp_server.adapters.legacy_connection import open_legacy

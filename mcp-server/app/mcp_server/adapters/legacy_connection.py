@@ -13,8 +13,9 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, TypeAdapter
 from servicekit.context import current_context, new_context, outgoing_meta, use_context
 from servicekit.errors import DeadlineExceeded, UpstreamUnavailable
-from servicekit.mcp_client import Change, RpcError
+from servicekit.mcp_client import Change
 from servicekit.mcp_spans import sent
+from servicekit.rpc import RpcError
 
 from mcp_server.settings import UpstreamAddress
 from mcp_server.upstream import Caller, Inventory

@@ -6,7 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from servicekit.context import new_context, use_context
-from servicekit.mcp_client import PROTOCOL_VERSION, Change, McpClient, RpcError
+from servicekit.mcp_client import PROTOCOL_VERSION, Change, McpClient
+from servicekit.rpc import RpcError
 
 from mcp_server.upstream import Caller, Inventory
 

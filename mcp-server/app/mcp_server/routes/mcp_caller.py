@@ -9,7 +9,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
-from servicekit.mcp_client import RpcError
+from servicekit.rpc import RpcError
 
 from mcp_server.upstream import WireObject
 

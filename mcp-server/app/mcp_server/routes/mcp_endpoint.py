@@ -17,8 +17,8 @@ from mcp.server.subscriptions import (
 )
 from mcp.shared.exceptions import MCPError
 from servicekit.errors import TooBusy
-from servicekit.mcp_client import RpcError
 from servicekit.mcp_mount import ChangingServer, McpMount
+from servicekit.rpc import RpcError
 
 from mcp_server.gateway import Gateway, ListKind
 from mcp_server.routes.mcp_caller import McpCaller

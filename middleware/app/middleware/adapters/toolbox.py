@@ -19,9 +19,10 @@ from servicekit.errors import (
     UpstreamUnavailable,
 )
 from servicekit.logs import get_logger
-from servicekit.mcp_client import McpClient, ToolCallResult
+from servicekit.mcp_client import McpClient
 from servicekit.outbound import RemoteProblem
 from servicekit.problems import Problem
+from servicekit.tool_call_result import ToolCallResult
 
 from middleware.conversation import Tool, ToolResult
 from middleware.errors import (
