@@ -204,6 +204,8 @@ _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 _SIGNAL_CALLS: Final = {"kill": 1, "tgkill": 2, "rt_sigqueueinfo": 1, "rt_tgsigqueueinfo": 2}
 """The calls that send a signal, and which argument is its number."""
 _SIGCONT: Final = 18
+_FAREWELL_MASK: Final = 0xFF
+"""The bits of clone's flags that name the signal which a child's end sends to its parent."""
 _PROCESS_CALLS: Final = ("fork", "vfork", "execve", "execveat")
 _AF_UNIX: Final = 1
 _SOCKET_TYPE_MASK: Final = 0xF
@@ -245,7 +247,9 @@ def syscall_rules(
     }
     if allow_subprocesses:
         no_namespace = ArgumentTest(0, 0, mask=_CLONE_NEW_NAMESPACES)
-        rules["clone"] = SyscallRule(ALLOW, (no_namespace,))
+        # A child that ends while its session is being stopped would undo the stop.
+        farewell = ArgumentTest(0, _SIGCONT, mask=_FAREWELL_MASK)
+        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell,))
         rules |= {name: SyscallRule(ALLOW) for name in _PROCESS_CALLS}
     else:
         is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)

@@ -196,3 +196,16 @@ def test_pairs_of_sockets_that_could_send_elsewhere_are_refused(
     native = ARCHITECTURES["x86_64"]
     found = execute(program, native.numbers["socketpair"], native.audit, (1, kind, 0, 0, 0, 0))
     assert (found == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+def test_no_childs_end_undoes_the_stop(scoped: bool) -> None:
+    for flags, is_allowed in ((17, True), (0x4100 | 17, True), (18, False), (0x4100 | 18, False)):
+        arguments = (flags, 0, 0, 0, 0, 0)
+        assert (verdict("x86_64", (True, scoped), "clone", arguments) == ALLOW) is is_allowed
+
+
+def verdict(machine: str, mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]) -> int:
+    program, _ = program_of(machine, mode)
+    architecture = ARCHITECTURES[machine]
+    return execute(program, architecture.numbers[name], architecture.audit, arguments)
