@@ -144,7 +144,7 @@ _ALLOWED: Final = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
 fstat stat lstat newfstatat statx access faccessat faccessat2 open openat creat readlink readlinkat
 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
-symlink symlinkat ftruncate fallocate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
+symlink symlinkat ftruncate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
 getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
@@ -239,6 +239,8 @@ def syscall_rules(
             _one_of(0, (_AF_UNIX,)),
             unless=tuple(ArgumentTest(1, kind, _SOCKET_TYPE_MASK) for kind in _ADDRESSABLE_SOCKETS),
         ),
+        # Blocks beyond a file's end, which the other modes give, are bounded by no limit.
+        "fallocate": _one_of(1, (0,), otherwise=Verdict(errno.EOPNOTSUPP)),
         # Of another process of the same user these would change limits and processors.
         "prlimit64": _one_of(0, (0, OWN_PID)),
         "sched_setaffinity": _one_of(0, (0, OWN_PID)),

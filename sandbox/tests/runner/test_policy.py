@@ -205,6 +205,13 @@ def test_no_childs_end_undoes_the_stop(scoped: bool) -> None:
         assert (verdict("x86_64", (True, scoped), "clone", arguments) == ALLOW) is is_allowed
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_blocks_are_reserved_up_to_a_files_end_alone(mode: tuple[bool, bool]) -> None:
+    for kind, is_allowed in ((0, True), (1, False), (3, False), (64, False)):
+        arguments = (5, kind, 0, 1 << 33, 0, 0)
+        assert (verdict("x86_64", mode, "fallocate", arguments) == ALLOW) is is_allowed
+
+
 def verdict(machine: str, mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]) -> int:
     program, _ = program_of(machine, mode)
     architecture = ARCHITECTURES[machine]
