@@ -148,7 +148,7 @@ symlink symlinkat ftruncate fsync fdatasync sync_file_range dup dup2 dup3 pipe p
 getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
-sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname getpeername rt_sigaction rt_sigprocmask
+sendmmsg recvmmsg shutdown getsockname getpeername rt_sigaction rt_sigprocmask
 rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack nanosleep clock_nanosleep
 clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm pause getpid
 gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp
@@ -201,6 +201,11 @@ _FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 # die with its warden.
 _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 
+# SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER, SO_PASSCRED,
+# SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, and the newer two for
+# times. Not SO_PEERPIDFD, which gives a descriptor of the warden, nor those that attach a program.
+_SOCKET_OPTIONS: Final = (2, 3, 4, 7, 8, 9, 13, 16, 17, 20, 21, 30, 38, 39, 66, 67)
+
 _SIGNAL_CALLS: Final = {"kill": 1, "tgkill": 2, "rt_sigqueueinfo": 1, "rt_tgsigqueueinfo": 2}
 """The calls that send a signal, and which argument is its number."""
 _SIGCONT: Final = 18
@@ -241,6 +246,8 @@ def syscall_rules(
         ),
         # Blocks beyond a file's end, which the other modes give, are bounded by no limit.
         "fallocate": _one_of(1, (0,), otherwise=Verdict(errno.EOPNOTSUPP)),
+        "getsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
+        "setsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
         # Of another process of the same user these would change limits and processors.
         "prlimit64": _one_of(0, (0, OWN_PID)),
         "sched_setaffinity": _one_of(0, (0, OWN_PID)),

@@ -212,6 +212,13 @@ def test_blocks_are_reserved_up_to_a_files_end_alone(mode: tuple[bool, bool]) ->
         assert (verdict("x86_64", mode, "fallocate", arguments) == ALLOW) is is_allowed
 
 
+@pytest.mark.parametrize("name", ["getsockopt", "setsockopt"])
+def test_options_of_sockets_give_no_process_and_take_no_program(name: str) -> None:
+    for option, is_allowed in ((7, True), (4, True), (77, False), (76, False), (26, False)):
+        arguments = (3, 1, option, 0, 0, 0)
+        assert (verdict("x86_64", (False, True), name, arguments) == ALLOW) is is_allowed
+
+
 def verdict(machine: str, mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]) -> int:
     program, _ = program_of(machine, mode)
     architecture = ARCHITECTURES[machine]
