@@ -142,7 +142,7 @@ _CLONE_NEW_NAMESPACES: Final = 0x7E020000
 
 _ALLOWED: Final = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
-fstat stat lstat newfstatat statx access faccessat faccessat2 open openat creat readlink readlinkat
+fstat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
 symlink symlinkat ftruncate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
 getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
@@ -206,6 +206,10 @@ _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 # times. Not SO_PEERPIDFD, which gives a descriptor of the warden, nor those that attach a program.
 _SOCKET_OPTIONS: Final = (2, 3, 4, 7, 8, 9, 13, 16, 17, 20, 21, 30, 38, 39, 66, 67)
 
+_MODE_ARGUMENTS: Final = {"open": 2, "openat": 3, "creat": 1}
+"""The calls that make files, and which argument is the mode."""
+_SET_ID_BITS: Final = (0o4000, 0o2000)
+
 _SIGNAL_CALLS: Final = {"kill": 1, "tgkill": 2, "rt_sigqueueinfo": 1, "rt_tgsigqueueinfo": 2}
 """The calls that send a signal, and which argument is its number."""
 _SIGCONT: Final = 18
@@ -264,6 +268,11 @@ def syscall_rules(
         is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)
         rules["clone"] = SyscallRule(ALLOW, (is_thread,))
         rules |= {name: SyscallRule(REFUSE) for name in _PROCESS_CALLS}
+    # In a folder that others reach too, such a file would run as its owner for all of them.
+    rules |= {
+        name: SyscallRule(ALLOW, unless=tuple(ArgumentTest(mode, bit, bit) for bit in _SET_ID_BITS))
+        for name, mode in _MODE_ARGUMENTS.items()
+    }
     may_signal_others = allow_subprocesses and is_signal_scope_active
     signal_rule = SyscallRule(ALLOW) if may_signal_others else _one_of(0, (OWN_PID,))
     # A thread that keeps sending SIGCONT undoes the stop between two cells.

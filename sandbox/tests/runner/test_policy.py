@@ -219,6 +219,19 @@ def test_options_of_sockets_give_no_process_and_take_no_program(name: str) -> No
         assert (verdict("x86_64", (False, True), name, arguments) == ALLOW) is is_allowed
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_no_file_comes_into_being_that_runs_as_its_owner(
+    machine: str, mode: tuple[bool, bool]
+) -> None:
+    for name, position in (("open", 2), ("openat", 3), ("creat", 1)):
+        if name not in ARCHITECTURES[machine].numbers:
+            continue
+        for bits, is_allowed in ((0o666, True), (0o1777, True), (0o4755, False), (0o2700, False)):
+            arguments = tuple(bits if index == position else 0 for index in range(6))
+            assert (verdict(machine, mode, name, arguments) == ALLOW) is is_allowed
+
+
 def verdict(machine: str, mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]) -> int:
     program, _ = program_of(machine, mode)
     architecture = ARCHITECTURES[machine]
