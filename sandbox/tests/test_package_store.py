@@ -153,6 +153,31 @@ async def test_module_of_another_package_is_not_replaced(
     assert (await _install(service, "rhinofact")).status_code == 200  # the same content
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["api.cpython-311-x86_64-linux-gnu.so", "api.abi3.so", "api/__init__.py", "__init__.so"],
+)
+async def test_module_is_not_replaced_by_a_file_beside_it(
+    service: httpx.AsyncClient, index: PackageIndex, path: str
+) -> None:
+    index.add("zebrafact", files={"zebrafact/__init__.py": b"", "zebrafact/api.py": b"x = 1\n"})
+    await _install(service, "zebrafact")
+    index.add("giraffefact", files={"giraffefact.py": b"", f"zebrafact/{path}": b"evil"})
+    answer = await _install(service, "giraffefact")
+    assert (answer.status_code, answer.json().get("rule")) == (422, "shadows"), answer.text
+    index.add("hippofact", files={"hippofact.py": b"", "zebrafact/plugin.py": b""})
+    assert (await _install(service, "hippofact")).status_code == 200  # an addition, and no more
+
+
+@pytest.mark.parametrize("name", ["requests/__init__.pyc", "requests.pyc", "requests/__init__.so"])
+async def test_module_of_a_well_known_package_is_known_in_any_form(
+    service: httpx.AsyncClient, index: PackageIndex, name: str
+) -> None:
+    index.add("giraffefact", files={name: b"evil"})
+    answer = await _install(service, "giraffefact")
+    assert (answer.json().get("rule"), answer.json().get("meant")) == ("shadows", "requests")
+
+
 # ---------------------------------------------------------------- removal
 
 
