@@ -221,6 +221,27 @@ async def test_removal_from_a_session_is_its_own_matter(
 # ---------------------------------------------------------------- space
 
 
+async def test_disk_that_takes_no_set_is_said_and_nothing_is_left(
+    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
+) -> None:
+    for name in ("zebrafact", "giraffefact"):
+        index.add(name)
+        await _install(service, name, session_id=await _session(service))
+    session = await _session(service)
+    await _install(service, "zebrafact", session_id=session)
+    staging = tmp_path / "packages" / "staging"
+    staging.rmdir()
+    staging.write_text("in the way")
+    answer = await _install(service, "giraffefact", session_id=session)
+    assert answer.status_code == 502, answer.text
+    assert answer.json()["type"].endswith("package-install-failed")
+    assert "disk" in answer.json()["detail"]
+    assert len(_sets(tmp_path)) == 2
+    staging.unlink()
+    staging.mkdir()
+    assert (await _install(service, "giraffefact", session_id=session)).status_code == 200
+
+
 @pytest.mark.parametrize("changes", [{"packages_max_store_bytes": 1 << 20}])
 async def test_sets_unused_for_the_longest_make_room(
     service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path

@@ -25,6 +25,7 @@ from servicekit.wire.execution import InstalledPackage
 
 from sandbox.adapters.json_file import read_json, write_json
 from sandbox.adapters.wheel_cache import walk
+from sandbox.errors import InstallFailed
 from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
 from sandbox.packages.ports import PackageSet, UnpackedWheel
 from sandbox.packages.refusal import refusal
@@ -132,8 +133,16 @@ class PackageStore:
         ------
         PackageRefused
             Together they are too large, or one would replace files of another.
+        InstallFailed
+            The set can't be written: the disk may be full.
         """
-        return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+        try:
+            return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+        except OSError as error:
+            raise InstallFailed(
+                f"The packages could not be put together ({error.strerror}), and nothing was "
+                "installed; an operator can look at the disk of SANDBOX_PACKAGES_DIR."
+            ) from error
 
     async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
         """Delete the sets that nobody used for the longest until all fit into the bound.
