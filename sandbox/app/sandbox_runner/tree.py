@@ -14,9 +14,12 @@ from sandbox_runner.namespaces import Inside
 _REAP_PAUSE_SECONDS: Final = 0.0005
 _KILL_PATIENCE_SECONDS: Final = 30.0
 _STOP_PATIENCE_SECONDS: Final = 5.0
+_SLEEP_PATIENCE_SECONDS: Final = 0.2
 _CLEAN_LOOKS: Final = 2
 _STILL: Final = frozenset({b"T", b"Z", b"X"})
 """Stopped, ended, gone."""
+_ASLEEP: Final = _STILL | {b"D"}
+"""Or deep in the kernel, as who waits for its child to begin a program: it can't be stopped."""
 
 _STATUS_BYTES: Final = 4096
 # A process may have its pages swapped out, and huge pages are no part of the resident ones.
@@ -96,13 +99,15 @@ class ProcessTree:
         A process that is about to end can't be stopped, and its end may continue others: the kernel
         wakes the stopped processes of a group that loses its last tie to its session.
         """
-        limit = time.monotonic() + _STOP_PATIENCE_SECONDS
+        started = now = time.monotonic()
         looks = 0
-        while looks < _CLEAN_LOOKS and time.monotonic() < limit:
+        while looks < _CLEAN_LOOKS and now - started < _STOP_PATIENCE_SECONDS:
             pids = [pid for pid in descendants(os.getpid()) if pid != self._init]
             if len(pids) <= 1:
                 return  # the worker alone has nobody to be continued by
-            if all(_is_still(pid) for pid in pids):
+            states = _STILL if now - started < _SLEEP_PATIENCE_SECONDS else _ASLEEP
+            now = time.monotonic()
+            if all(_is_still(pid, states) for pid in pids):
                 looks += 1
                 continue
             looks = 0
@@ -206,14 +211,14 @@ def status_of(pid: int) -> bytes:
         return b""
 
 
-def _is_still(pid: int) -> bool:
-    """Say whether no thread of a process runs, or will."""
+def _is_still(pid: int, still: frozenset[bytes]) -> bool:
+    """Say whether every thread of a process is in one of some states."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-        states = [Path(f"/proc/{pid}/task/{thread}/status").read_bytes() for thread in threads]
+        statuses = [Path(f"/proc/{pid}/task/{thread}/status").read_bytes() for thread in threads]
     except OSError:
         return False  # it or one of its threads ended while we looked: look again
-    return all(_word(status, b"State") in _STILL for status in states)
+    return all(_word(status, b"State") in still for status in statuses)
 
 
 def children(pid: int) -> list[int]:

@@ -62,6 +62,26 @@ def test_group_that_loses_its_last_tie_is_not_continued(with_programs: RunnerPro
             assert float(beat.split()[-1]) < ended + 0.05, pause
 
 
+def test_thread_that_waits_for_its_child_to_begin_holds_nothing_up(
+    with_programs: RunnerProcess,
+) -> None:
+    # CLONE_VFORK: the thread sleeps in the kernel until its child ends, or becomes a program.
+    code = """
+import ctypes, platform, threading, time
+number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+def wait_for_child():
+    if ctypes.CDLL(None).syscall(number, 0x4000 | 17, 0, 0, 0, 0) == 0:
+        time.sleep(60)
+threading.Thread(target=wait_for_child, daemon=True).start()
+time.sleep(0.2)
+"""
+    with RunnerSession(with_programs.socket) as session:
+        started = time.monotonic()
+        assert session.run(code).done.status == "ok"
+        assert session.run("6 * 7").done.result == "42"
+        assert time.monotonic() - started < 3
+
+
 def test_what_is_swapped_out_or_in_huge_pages_counts_as_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
