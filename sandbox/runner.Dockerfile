@@ -37,7 +37,7 @@ COPY --from=package /opt/app /opt/app
 ENV PATH=/opt/cells/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     SANDBOX_RUNNER_SOCKET=/run/sandbox-runner/runner.sock SANDBOX_RUNNER_SLOTS_DIR=/slots \
-    SANDBOX_PACKAGES_DIR=/var/lib/packages
+    SANDBOX_PACKAGES_DIR=/var/lib/packages SANDBOX_RUNNER_PRELOAD=numpy,pandas,matplotlib.pyplot
 USER 64123:64123
 WORKDIR /
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 \

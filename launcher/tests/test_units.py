@@ -64,6 +64,15 @@ def test_runner_sees_little_of_the_surroundings() -> None:
     assert not {"SECRET", "LLM_API_KEY"} & set(runner)
 
 
+def test_runner_loads_what_most_code_begins_with_unless_told_otherwise() -> None:
+    def preloaded(environ: dict[str, str]) -> str:
+        return units(environ)["sandbox-runner"].environment["SANDBOX_RUNNER_PRELOAD"]
+
+    assert preloaded({}) == "numpy,pandas,matplotlib.pyplot"
+    assert preloaded({"SANDBOX_RUNNER_PRELOAD": ""}) == ""
+    assert preloaded({"SANDBOX_RUNNER_PRELOAD": "json"}) == "json"
+
+
 def test_runner_is_told_of_the_workspace() -> None:
     unset = units()["sandbox-runner"].environment
     assert unset["SANDBOX_RUNNER_WORKSPACE_DIR"].endswith("/workspace")

@@ -137,6 +137,12 @@ def test_whatever_passes_is_one_plain_requirement(text: str) -> None:
         ("python-requests", "affix", "requests"),
         ("requests3", "affix", "requests"),
         ("sklearn", "alias", "scikit-learn"),
+        ("skleran", "near-name", "scikit-learn"),
+        ("pytroch", "near-name", "torch"),
+        ("reqυests", "not-ascii", "requests"),  # noqa: RUF001  # a Greek letter is the point
+        ("RÉQUESTS", "not-ascii", "requests"),
+        ("requests\u200b", "not-ascii", "requests"),
+        ("\u202erequests", "not-ascii", "requests"),
         ("bs4", "alias", "beautifulsoup4"),
         ("opencv", "alias", "opencv-python-headless"),
         ("PIL", "alias", "pillow"),

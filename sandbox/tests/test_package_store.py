@@ -153,6 +153,31 @@ async def test_module_of_another_package_is_not_replaced(
     assert (await _install(service, "rhinofact")).status_code == 200  # the same content
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["api.cpython-311-x86_64-linux-gnu.so", "api.abi3.so", "api/__init__.py", "__init__.so"],
+)
+async def test_module_is_not_replaced_by_a_file_beside_it(
+    service: httpx.AsyncClient, index: PackageIndex, path: str
+) -> None:
+    index.add("zebrafact", files={"zebrafact/__init__.py": b"", "zebrafact/api.py": b"x = 1\n"})
+    await _install(service, "zebrafact")
+    index.add("giraffefact", files={"giraffefact.py": b"", f"zebrafact/{path}": b"evil"})
+    answer = await _install(service, "giraffefact")
+    assert (answer.status_code, answer.json().get("rule")) == (422, "shadows"), answer.text
+    index.add("hippofact", files={"hippofact.py": b"", "zebrafact/plugin.py": b""})
+    assert (await _install(service, "hippofact")).status_code == 200  # an addition, and no more
+
+
+@pytest.mark.parametrize("name", ["requests/__init__.pyc", "requests.pyc", "requests/__init__.so"])
+async def test_module_of_a_well_known_package_is_known_in_any_form(
+    service: httpx.AsyncClient, index: PackageIndex, name: str
+) -> None:
+    index.add("giraffefact", files={name: b"evil"})
+    answer = await _install(service, "giraffefact")
+    assert (answer.json().get("rule"), answer.json().get("meant")) == ("shadows", "requests")
+
+
 # ---------------------------------------------------------------- removal
 
 
@@ -194,6 +219,27 @@ async def test_removal_from_a_session_is_its_own_matter(
 
 
 # ---------------------------------------------------------------- space
+
+
+async def test_disk_that_takes_no_set_is_said_and_nothing_is_left(
+    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
+) -> None:
+    for name in ("zebrafact", "giraffefact"):
+        index.add(name)
+        await _install(service, name, session_id=await _session(service))
+    session = await _session(service)
+    await _install(service, "zebrafact", session_id=session)
+    staging = tmp_path / "packages" / "staging"
+    staging.rmdir()
+    staging.write_text("in the way")
+    answer = await _install(service, "giraffefact", session_id=session)
+    assert answer.status_code == 502, answer.text
+    assert answer.json()["type"].endswith("package-install-failed")
+    assert "disk" in answer.json()["detail"]
+    assert len(_sets(tmp_path)) == 2
+    staging.unlink()
+    staging.mkdir()
+    assert (await _install(service, "giraffefact", session_id=session)).status_code == 200
 
 
 @pytest.mark.parametrize("changes", [{"packages_max_store_bytes": 1 << 20}])

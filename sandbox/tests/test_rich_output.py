@@ -42,6 +42,17 @@ async def test_outputs_reach_the_answer(
     assert answer["outputs_dropped"] == 2
 
 
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/gif", "image/webp"])
+async def test_picture_that_is_none_is_left_out(
+    service: httpx.AsyncClient, fake_runner: FakeRunner, media_type: str
+) -> None:
+    content = b"<script>alert(1)</script>"
+    head = OutputHead("figure", ((media_type, len(content)),))
+    fake_runner.on_run = lambda _, __: _shown(head, content=content)
+    answer = (await service.post("/execute", json={"code": "6*7"})).json()
+    assert (answer["outputs"], answer["outputs_dropped"]) == ([], 1)
+
+
 async def test_content_that_does_not_fit_its_heads_is_the_runners_fault(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:

@@ -11,6 +11,9 @@ MODEL = "embedded-model"
 
 # What only the middleware may see: a key goes only to its own address.
 _SECRETS = frozenset({"LLM_API_KEY", "OPENAI_API_KEY"})
+# What most code of cells begins with: imported once, before any session is there. pyplot, and not
+# matplotlib alone, because it is pyplot that looks for all fonts, which takes half a second.
+_PRELOAD = "numpy,pandas,matplotlib.pyplot"
 # What the runner sees of the surroundings: it starts untrusted code.
 _PLAIN_NAMES = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER"})
 
@@ -146,10 +149,11 @@ class _Layout:
             workspace["SANDBOX_WORKSPACE"] = mode
         # Two stacks of one machine must not share the folders in which code runs.
         slots = {"SANDBOX_RUNNER_SLOTS_DIR": str(self.socket_dir / "slots")}
+        preload = {"SANDBOX_RUNNER_PRELOAD": _PRELOAD}
         return Unit(
             name=RUNNER,
             command=(self.cell_python, "-I", str(program)),
-            environment={**slots, **workspace, **inherited, **self.sandbox_variables()},
+            environment={**slots, **preload, **workspace, **inherited, **self.sandbox_variables()},
             probe=RunnerProbe(self.socket_path),
             is_optional=True,
         )

@@ -65,7 +65,8 @@ class FigureCatcher:
         for manager in helpers.Gcf.get_all_fig_managers():
             try:
                 self.catch(manager.canvas.figure)
-            except Exception as error:  # noqa: BLE001  # a cell's own artists may raise anything
+            # Anything at all, an exit too: the cell is over, and its result stands.
+            except BaseException as error:  # noqa: BLE001  # a cell's own artists may raise it
                 sys.stderr.write(f"A figure could not be drawn: {error!r}\n")
             finally:
                 helpers.Gcf.destroy(manager)

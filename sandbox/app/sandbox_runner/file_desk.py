@@ -179,11 +179,14 @@ class FileDesk:
         return data
 
     def _drop_the_rest(self) -> None:
-        try:
-            while self._next_piece():
-                pass
-        except Interrupted:
-            return
+        is_over = False
+        while not is_over:
+            try:
+                is_over = not self._next_piece()
+            except Overtaken:
+                continue  # one more has to be done first: pieces may still be on their way
+            except Interrupted:
+                return
 
     def _wait(self, limit: float) -> None:
         left = limit - time.monotonic()

@@ -116,11 +116,19 @@ OWN_PID: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class ArgumentTest:
-    """Holds when ``argument & mask == value``, on the low 32 bits (all that the kernel reads)."""
+    """Holds when ``argument & mask == value``, on 32 bits, and `also` holds if there is one.
+
+    Attributes
+    ----------
+    is_upper
+        Whether the upper 32 bits are looked at; of most arguments the kernel reads the lower alone.
+    """
 
     argument: int
     value: int
     mask: int = 0xFFFFFFFF
+    is_upper: bool = False
+    also: "ArgumentTest | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +150,13 @@ _CLONE_NEW_NAMESPACES: Final = 0x7E020000
 
 _ALLOWED: Final = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
-fstat stat lstat newfstatat statx access faccessat faccessat2 open openat creat readlink readlinkat
+fstat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
-symlink symlinkat ftruncate fallocate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
-getdents getdents64 mmap mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
+symlink symlinkat ftruncate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
+getdents getdents64 mprotect munmap mremap madvise msync mincore brk poll ppoll select pselect6
 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4 sendto recvfrom sendmsg recvmsg
-sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname getpeername rt_sigaction rt_sigprocmask
+sendmmsg recvmmsg shutdown getsockname getpeername rt_sigaction rt_sigprocmask
 rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack nanosleep clock_nanosleep
 clock_gettime clock_getres gettimeofday time times getitimer setitimer alarm pause getpid
 gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp
@@ -201,9 +209,26 @@ _FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 # die with its warden.
 _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 
+# SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER, SO_PASSCRED,
+# SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, and the two newer
+# ones for times. Not SO_PEERPIDFD, which gives a descriptor of the warden, nor those that attach
+# a program.
+_SOCKET_OPTIONS: Final = (2, 3, 4, 7, 8, 9, 13, 16, 17, 20, 21, 30, 38, 39, 66, 67)
+
+_MODE_ARGUMENTS: Final = {"open": 2, "openat": 3, "creat": 1}
+"""The calls that make files, and which argument is the mode."""
+_SET_ID_BITS: Final = (0o4000, 0o2000)
+
+_MAP_TYPE: Final = 0x0F
+_MAP_PRIVATE: Final = 0x02
+_MAP_ANONYMOUS: Final = 0x20
+_PAGE_BYTES: Final = 4096
+
 _SIGNAL_CALLS: Final = {"kill": 1, "tgkill": 2, "rt_sigqueueinfo": 1, "rt_tgsigqueueinfo": 2}
 """The calls that send a signal, and which argument is its number."""
 _SIGCONT: Final = 18
+_FAREWELL_MASK: Final = 0xFF
+"""The bits of clone's flags that name the signal which a child's end sends to its parent."""
 _PROCESS_CALLS: Final = ("fork", "vfork", "execve", "execveat")
 _AF_UNIX: Final = 1
 _SOCKET_TYPE_MASK: Final = 0xF
@@ -237,6 +262,11 @@ def syscall_rules(
             _one_of(0, (_AF_UNIX,)),
             unless=tuple(ArgumentTest(1, kind, _SOCKET_TYPE_MASK) for kind in _ADDRESSABLE_SOCKETS),
         ),
+        # Blocks beyond a file's end, which the other modes give, are bounded by no limit.
+        "fallocate": _one_of(1, (0,), otherwise=Verdict(errno.EOPNOTSUPP)),
+        "getsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
+        "setsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
+        "mmap": _maps(),
         # Of another process of the same user these would change limits and processors.
         "prlimit64": _one_of(0, (0, OWN_PID)),
         "sched_setaffinity": _one_of(0, (0, OWN_PID)),
@@ -245,12 +275,19 @@ def syscall_rules(
     }
     if allow_subprocesses:
         no_namespace = ArgumentTest(0, 0, mask=_CLONE_NEW_NAMESPACES)
-        rules["clone"] = SyscallRule(ALLOW, (no_namespace,))
+        # A child that ends while its session is being stopped would undo the stop.
+        farewell = ArgumentTest(0, _SIGCONT, mask=_FAREWELL_MASK)
+        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell,))
         rules |= {name: SyscallRule(ALLOW) for name in _PROCESS_CALLS}
     else:
         is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)
         rules["clone"] = SyscallRule(ALLOW, (is_thread,))
         rules |= {name: SyscallRule(REFUSE) for name in _PROCESS_CALLS}
+    # In a folder that others reach too, such a file would run as its owner for all of them.
+    rules |= {
+        name: SyscallRule(ALLOW, unless=tuple(ArgumentTest(mode, bit, bit) for bit in _SET_ID_BITS))
+        for name, mode in _MODE_ARGUMENTS.items()
+    }
     may_signal_others = allow_subprocesses and is_signal_scope_active
     signal_rule = SyscallRule(ALLOW) if may_signal_others else _one_of(0, (OWN_PID,))
     # A thread that keeps sending SIGCONT undoes the stop between two cells.
@@ -258,6 +295,23 @@ def syscall_rules(
         name: replace(signal_rule, unless=(ArgumentTest(number, _SIGCONT),))
         for name, number in _SIGNAL_CALLS.items()
     }
+
+
+def _maps() -> SyscallRule:
+    """Let pass maps of files and private memory; of shared memory without a file, one page each.
+
+    Pages of such memory live for as long as one page of it is mapped, and count as nobody's: with
+    more than one, a session would hold any amount of memory that the warden does not see.
+    """
+    is_page = ArgumentTest(1, 0, is_upper=True, also=ArgumentTest(1, _PAGE_BYTES))
+    is_less = ArgumentTest(
+        1, 0, is_upper=True, also=ArgumentTest(1, 0, mask=0xFFFFFFFF & ~(_PAGE_BYTES - 1))
+    )
+    of_file = ArgumentTest(3, 0, mask=_MAP_ANONYMOUS)
+    is_private = ArgumentTest(3, _MAP_PRIVATE, mask=_MAP_TYPE)
+    # The errno that programs expect of memory that can't be had.
+    refused = Verdict(errno.ENOMEM)
+    return SyscallRule(ALLOW, (is_private, of_file, is_less, is_page), otherwise=refused)
 
 
 def _one_of(argument: int, values: Sequence[int], otherwise: Verdict = REFUSE) -> SyscallRule:

@@ -5,7 +5,7 @@ to the service as DISPLAY frames before `Done`. What stands in the messages is h
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -22,7 +22,13 @@ _MAX_FORMS: Final = 8
 TEXT_TYPES: Final = frozenset(
     {"text/plain", "text/html", "text/markdown", "text/latex", "image/svg+xml"}
 )
-BINARY_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_SIGNATURES: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "image/png": (b"\x89PNG\r\n\x1a\n",),
+    "image/jpeg": (b"\xff\xd8\xff",),
+    "image/gif": (b"GIF87a", b"GIF89a"),
+    "image/webp": (b"RIFF",),
+}
+BINARY_TYPES: Final = frozenset(_SIGNATURES)
 _JSON_TYPE: Final = re.compile(r"application/(json|[a-z0-9][a-z0-9.-]{0,80}\+json)")
 
 
@@ -53,6 +59,11 @@ def is_json_type(media_type: str) -> bool:
 def is_known_type(media_type: str) -> bool:
     """Say whether a form of this type is passed on."""
     return media_type in TEXT_TYPES or media_type in BINARY_TYPES or is_json_type(media_type)
+
+
+def is_picture(media_type: str, content: bytes) -> bool:
+    """Say whether the content begins as a picture of this type does."""
+    return content.startswith(_SIGNATURES[media_type])
 
 
 def parse_heads(raw: Any) -> tuple[OutputHead, ...]:

@@ -132,12 +132,12 @@ def _leaf(rule: SyscallRule) -> tuple[Instruction, ...]:
 
 
 def _test(test: ArgumentTest, then: Verdict) -> list[Instruction]:
-    steps = [Instruction(_LOAD, _OFFSET_ARGUMENTS + 8 * test.argument)]
+    offset = _OFFSET_ARGUMENTS + 8 * test.argument + (4 if test.is_upper else 0)
+    steps = [Instruction(_LOAD, offset)]
     if test.mask != 0xFFFFFFFF:  # noqa: PLR2004  # all bits count
         steps.append(Instruction(_AND, test.mask))
-    steps.append(Instruction(_JUMP_IF_EQUAL, test.value, if_false=1))
-    steps.append(Instruction(_RETURN, _answer(then)))
-    return steps
+    inner = [Instruction(_RETURN, _answer(then))] if test.also is None else _test(test.also, then)
+    return [*steps, Instruction(_JUMP_IF_EQUAL, test.value, if_false=len(inner)), *inner]
 
 
 def _answer(verdict: Verdict) -> int:

@@ -21,6 +21,7 @@ from sandbox_runner.rich_messages import (
     OutputKind,
     is_json_type,
     is_known_type,
+    is_picture,
 )
 
 # In the order of the protocol that IPython's documentation describes ("rich display").
@@ -33,12 +34,6 @@ _METHODS: Final = (
     ("_repr_jpeg_", "image/jpeg"),
     ("_repr_json_", "application/json"),
 )
-_SIGNATURES: Final = {
-    "image/png": (b"\x89PNG\r\n\x1a\n",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/gif": (b"GIF87a", b"GIF89a"),
-    "image/webp": (b"RIFF",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +157,4 @@ def _picture(name: str, said: object) -> bytes | None:
     if not isinstance(said, bytes | bytearray):
         return None
     content = bytes(said)
-    return content if content.startswith(_SIGNATURES[name]) else None
+    return content if is_picture(name, content) else None

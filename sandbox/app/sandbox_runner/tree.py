@@ -13,8 +13,17 @@ from sandbox_runner.namespaces import Inside
 
 _REAP_PAUSE_SECONDS: Final = 0.0005
 _KILL_PATIENCE_SECONDS: Final = 30.0
+_STOP_PATIENCE_SECONDS: Final = 5.0
+_SLEEP_PATIENCE_SECONDS: Final = 0.2
+_CLEAN_LOOKS: Final = 2
+_STILL: Final = frozenset({b"T", b"Z", b"X"})
+"""Stopped, ended, gone."""
+_ASLEEP: Final = _STILL | {b"D"}
+"""Or deep in the kernel, as who waits for its child to begin a program: it can't be stopped."""
 
 _STATUS_BYTES: Final = 4096
+# A process may have its pages swapped out, and huge pages are no part of the resident ones.
+_MEMORY_LINES: Final = (b"RssAnon", b"RssShmem", b"VmSwap", b"HugetlbPages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,8 @@ class Usage:
     Attributes
     ----------
     memory_bytes
-        Resident memory that is no file's: what processes share is counted for each.
+        Memory that is no file's, resident, in huge pages or swapped out: what processes share is
+        counted for each.
     tasks
         Processes and threads.
     """
@@ -80,6 +90,29 @@ class ProcessTree:
     def freeze(self) -> None:
         """Stop every thread of the session."""
         self._signal(signal.SIGSTOP)
+        if not self._is_single:
+            self._stand_still()
+
+    def _stand_still(self) -> None:
+        """Stop what is continued again while the session stops.
+
+        A process that is about to end can't be stopped, and its end may continue others: the kernel
+        wakes the stopped processes of a group that loses its last tie to its session.
+        """
+        started = now = time.monotonic()
+        looks = 0
+        while looks < _CLEAN_LOOKS and now - started < _STOP_PATIENCE_SECONDS:
+            pids = [pid for pid in descendants(os.getpid()) if pid != self._init]
+            if len(pids) <= 1:
+                return  # the worker alone has nobody to be continued by
+            states = _STILL if now - started < _SLEEP_PATIENCE_SECONDS else _ASLEEP
+            now = time.monotonic()
+            if all(_is_still(pid, states) for pid in pids):
+                looks += 1
+                continue
+            looks = 0
+            self._signal(signal.SIGSTOP)
+            time.sleep(_REAP_PAUSE_SECONDS)
 
     def resume(self) -> None:
         """Let the session go on."""
@@ -178,6 +211,16 @@ def status_of(pid: int) -> bytes:
         return b""
 
 
+def _is_still(pid: int, still: frozenset[bytes]) -> bool:
+    """Say whether every thread of a process is in one of some states."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        statuses = [Path(f"/proc/{pid}/task/{thread}/status").read_bytes() for thread in threads]
+    except OSError:
+        return False  # it or one of its threads ended while we looked: look again
+    return all(_word(status, b"State") in still for status in statuses)
+
+
 def children(pid: int) -> list[int]:
     """Return the process ids of the children of all threads of a process."""
     if not _HAS_CHILDREN_FILES:
@@ -208,16 +251,20 @@ def _read(descriptor: int) -> bytes:
 
 
 def _usage(status: bytes) -> Usage:
-    kibibytes = _number(status, b"RssAnon") + _number(status, b"RssShmem")
+    kibibytes = sum(_number(status, name) for name in _MEMORY_LINES)
     return Usage(kibibytes << 10, _number(status, b"Threads"))
 
 
 def _number(status: bytes, name: bytes) -> int:
+    return int(_word(status, name) or 0)
+
+
+def _word(status: bytes, name: bytes) -> bytes:
     # The process's name stands in the first line, and in it a newline is written as two letters.
     start = status.find(b"\n" + name + b":")
     if start < 0:
-        return 0
-    return int(status[start + len(name) + 2 :].split(None, 1)[0])
+        return b""
+    return status[start + len(name) + 2 :].split(None, 1)[0]
 
 
 def _exit(status: int) -> Exit:

@@ -19,7 +19,7 @@ from sandbox_runner.file_messages import (
     WriteFile,
 )
 from sandbox_runner.launch import RunnerProcess
-from sandbox_runner.protocol import Cancel
+from sandbox_runner.protocol import Cancel, Reset, ResetDone
 from sandbox_runner.slot_changes import ChangeWatch
 from sandbox_support.session_processes import warden_of, worker_of
 
@@ -262,6 +262,19 @@ def test_upload_that_is_given_up_leaves_nothing(session: RunnerSession) -> None:
     assert reason(session.next_event()) == "cancelled"
     assert [entry.path for entry in session.files().entries] == ["old"]
     assert session.run("open('old').read()").done.result == "'old'"
+
+
+def test_upload_that_is_overtaken_twice_leaves_the_session_whole(session: RunnerSession) -> None:
+    session.send(WriteFile("new"))
+    session.send_piece(b"x" * 1000)
+    session.send(Reset())
+    assert reason(session.next_event()) == "cancelled"
+    session.send(Reset())
+    session.send_piece(b"x" * 1000)  # it was on its way when the service heard of the refusal
+    session.send(Cancel())
+    assert [type(session.next_event()), type(session.next_event())] == [ResetDone, ResetDone]
+    assert session.files().entries == ()
+    assert session.run("print(6*7)").stdout == b"42\n"
 
 
 def test_download_that_is_given_up_leaves_the_session_whole(session: RunnerSession) -> None:

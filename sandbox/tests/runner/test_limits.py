@@ -44,8 +44,19 @@ def test_memory_of_a_session_is_bounded(runner: RunnerProcess) -> None:
     assert done.status == "memory" or (done.error and done.error.type == "MemoryError")
 
 
-def test_shared_memory_counts_too(runner: RunnerProcess) -> None:
-    code = "import mmap\nm = mmap.mmap(-1, 200 << 20)\nfor i in range(0, len(m), 4096): m[i] = 1"
+def test_shared_memory_that_no_count_would_see_is_refused(session: RunnerSession) -> None:
+    code = "import mmap\nm = mmap.mmap(-1, 13)\nm.write(b'Hello world!')\nm[:5]"
+    assert session.run(code).done.result == "b'Hello'"
+    error = session.run("mmap.mmap(-1, 200 << 20)").done.error
+    assert error is not None
+    assert (error.type, error.message) == ("OSError", "[Errno 12] Cannot allocate memory")
+
+
+def test_memory_of_a_map_counts_too(runner: RunnerProcess) -> None:
+    code = (
+        "import mmap\nm = mmap.mmap(-1, 200 << 20, flags=mmap.MAP_PRIVATE)\n"
+        "for i in range(0, len(m), 4096): m[i] = 1"
+    )
     with RunnerSession(runner.socket, limits=Limits(memory_bytes=64 << 20)) as session:
         assert session.run(code).done.status == "memory"
 

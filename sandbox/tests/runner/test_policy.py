@@ -57,9 +57,14 @@ def expected(rule: SyscallRule | None, arguments: tuple[int, ...]) -> int:
 
 
 def holds(tests: tuple[ArgumentTest, ...], arguments: tuple[int, ...]) -> bool:
-    return any(
-        arguments[t.argument] & t.mask == (PID if t.value == OWN_PID else t.value) for t in tests
-    )
+    return any(passes(test, arguments) for test in tests)
+
+
+def passes(test: ArgumentTest, arguments: tuple[int, ...]) -> bool:
+    # Of an argument of 64 bits the filter sees one half at a time.
+    half = (arguments[test.argument] >> (32 if test.is_upper else 0)) & 0xFFFFFFFF
+    is_equal = half & test.mask == (PID if test.value == OWN_PID else test.value)
+    return is_equal and (test.also is None or passes(test.also, arguments))
 
 
 def answer(verdict: Verdict) -> int:
@@ -87,11 +92,10 @@ def test_filter_agrees_with_its_rules_on_any_arguments(data: st.DataObject) -> N
     program, rules = program_of(machine, mode)
     architecture = ARCHITECTURES[machine]
     name = data.draw(st.sampled_from(sorted(architecture.numbers)))
-    # The upper half of an argument is not the filter's to see where the kernel does not read it.
-    arguments = data.draw(st.tuples(*[st.integers(0, 2**64 - 1)] * 6))
-    low = tuple(argument & 0xFFFFFFFF for argument in arguments)
+    small = st.sampled_from([0, 1, 2, 3, 18, 0x21, 0x22, 4096, 1 << 32, 1 << 32 | 4096])
+    arguments = data.draw(st.tuples(*[st.integers(0, 2**64 - 1) | small] * 6))
     found = execute(program, architecture.numbers[name], architecture.audit, arguments)
-    assert found == expected(rules.get(name), low)
+    assert found == expected(rules.get(name), arguments)
 
 
 @given(number=st.integers(0, 2**31 - 1), mode=st.sampled_from(MODES), data=st.data())
@@ -196,3 +200,68 @@ def test_pairs_of_sockets_that_could_send_elsewhere_are_refused(
     native = ARCHITECTURES["x86_64"]
     found = execute(program, native.numbers["socketpair"], native.audit, (1, kind, 0, 0, 0, 0))
     assert (found == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("flags", "length", "is_allowed"),
+    [
+        (0x22, 64 << 20, True),
+        (0x4022, 1 << 40, True),
+        (0x01, 64 << 20, True),
+        (0x02, 1 << 40, True),
+        (0x21, 13, True),
+        (0x21, 4096, True),
+        (0x21, 4097, False),
+        (0x23, 8192, False),
+        (0x8021, 64 << 20, False),
+        (0x21, 1 << 32 | 4096, False),
+        (0x21, 1 << 32, False),
+    ],
+)
+def test_shared_memory_without_a_file_is_one_page_each(
+    machine: str, mode: tuple[bool, bool], flags: int, length: int, is_allowed: bool
+) -> None:
+    arguments = (0, length, 3, flags, 2**64 - 1, 0)
+    assert (verdict(machine, mode, "mmap", arguments) == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_no_file_comes_into_being_that_runs_as_its_owner(
+    machine: str, mode: tuple[bool, bool]
+) -> None:
+    for name, position in (("open", 2), ("openat", 3), ("creat", 1)):
+        if name not in ARCHITECTURES[machine].numbers:
+            continue
+        for bits, is_allowed in ((0o666, True), (0o1777, True), (0o4755, False), (0o2700, False)):
+            arguments = tuple(bits if index == position else 0 for index in range(6))
+            assert (verdict(machine, mode, name, arguments) == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_blocks_are_reserved_up_to_a_files_end_alone(mode: tuple[bool, bool]) -> None:
+    for kind, is_allowed in ((0, True), (1, False), (3, False), (64, False)):
+        arguments = (5, kind, 0, 1 << 33, 0, 0)
+        assert (verdict("x86_64", mode, "fallocate", arguments) == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("name", ["getsockopt", "setsockopt"])
+def test_options_of_sockets_give_no_process_and_take_no_program(name: str) -> None:
+    for option, is_allowed in ((7, True), (4, True), (77, False), (76, False), (26, False)):
+        arguments = (3, 1, option, 0, 0, 0)
+        assert (verdict("x86_64", (False, True), name, arguments) == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+def test_no_childs_end_undoes_the_stop(scoped: bool) -> None:
+    for flags, is_allowed in ((17, True), (0x4100 | 17, True), (18, False), (0x4100 | 18, False)):
+        arguments = (flags, 0, 0, 0, 0, 0)
+        assert (verdict("x86_64", (True, scoped), "clone", arguments) == ALLOW) is is_allowed
+
+
+def verdict(machine: str, mode: tuple[bool, bool], name: str, arguments: tuple[int, ...]) -> int:
+    program, _ = program_of(machine, mode)
+    architecture = ARCHITECTURES[machine]
+    return execute(program, architecture.numbers[name], architecture.audit, arguments)

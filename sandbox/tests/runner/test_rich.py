@@ -245,6 +245,17 @@ def test_figure_that_cannot_be_drawn_says_so_and_harms_nothing(plots: RunnerSess
     assert plots.run("x").done.result == "5"
 
 
+def test_figure_that_exits_when_it_is_drawn_leaves_the_result(plots: RunnerSession) -> None:
+    code = (
+        "import matplotlib.pyplot as plt\nfrom matplotlib.lines import Line2D\n"
+        "class Exits(Line2D):\n    def draw(self, renderer): raise SystemExit('no')\n"
+        "fig, ax = plt.subplots()\nline = ax.add_line(Exits([0], [1]))\n'value'"
+    )
+    run = plots.run(code, 30)
+    assert (run.done.status, run.done.result, run.outputs) == ("ok", "'value'", ())
+    assert b"A figure could not be drawn: SystemExit" in run.stderr
+
+
 def test_data_frame_shows_its_table(plots: RunnerSession) -> None:
     run = plots.run("import pandas as pd\npd.DataFrame({'a': [1, 2]})", 30)
     ((kind, forms),) = _shown(run)

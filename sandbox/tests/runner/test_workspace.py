@@ -116,6 +116,9 @@ def test_writable_workspace_is_changed_and_nothing_else(
             "open('workspace/system').read()",
             "os.symlink('/etc/passwd', 'workspace/trap')",
             "os.mkfifo('workspace/fifo')",
+            # Whoever started it would be the one who wrote it, and here that may be the user.
+            "os.open('workspace/tool', os.O_CREAT | os.O_WRONLY, 0o4755)",
+            "os.open('workspace/tool', os.O_CREAT | os.O_WRONLY, 0o2755)",
             f"open({str(workspace.parent / 'beside')!r}, 'w')",
         ):
             refusals = {"PermissionError", "FileNotFoundError", "OSError"}

@@ -25,11 +25,13 @@ from servicekit.wire.execution import InstalledPackage
 
 from sandbox.adapters.json_file import read_json, write_json
 from sandbox.adapters.wheel_cache import walk
+from sandbox.errors import InstallFailed
 from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
 from sandbox.packages.ports import PackageSet, UnpackedWheel
 from sandbox.packages.refusal import refusal
 from sandbox.packages.retention import Kept, surplus
 from sandbox.packages.tree import TreeLimits, check_count, check_total
+from sandbox.packages.wheel import module_of
 
 log = get_logger()
 
@@ -131,8 +133,16 @@ class PackageStore:
         ------
         PackageRefused
             Together they are too large, or one would replace files of another.
+        InstallFailed
+            The set can't be written: the disk may be full.
         """
-        return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+        try:
+            return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+        except OSError as error:
+            raise InstallFailed(
+                f"The packages could not be put together ({error.strerror}), and nothing was "
+                "installed; an operator can look at the disk of SANDBOX_PACKAGES_DIR."
+            ) from error
 
     async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
         """Delete the sets that nobody used for the longest until all fit into the bound.
@@ -212,6 +222,7 @@ class PackageStore:
         self, staged: Path, wheels: Sequence[UnpackedWheel], is_trusted: Callable[[str], bool]
     ) -> None:
         owners: dict[Path, UnpackedWheel] = {}
+        modules: dict[str, UnpackedWheel] = {}
         # The well-known ones first: where two bring one file, theirs is kept.
         for wheel in sorted(wheels, key=lambda each: not is_trusted(each.package.name)):
             for entry in walk(wheel.path):
@@ -227,6 +238,11 @@ class PackageStore:
                     ):
                         raise _shadowing(wheel, other, entry.path)
                 else:
+                    first = modules.setdefault(module_of(entry.path) or entry.path, wheel)
+                    if first is not wheel and not _is_shared(
+                        entry.path, (wheel, first), is_trusted
+                    ):
+                        raise _shadowing(wheel, first, entry.path)
                     _link(source, place)
                     owners[place] = wheel
 
@@ -284,11 +300,21 @@ def _may_share(
     """Whether two wheels may bring a file of one path; the first one's is kept."""
     if "/" not in path and not path.endswith((".py", ".so")):
         return True  # a licence or a note
+    return _is_shared(path, owners, is_trusted) or filecmp.cmp(source, place, shallow=False)
+
+
+def _is_shared(
+    path: str, owners: tuple[UnpackedWheel, UnpackedWheel], is_trusted: Callable[[str], bool]
+) -> bool:
+    """Whether two wheels may bring one module, in files of one kind or of two.
+
+    Of two kinds Python takes the folder before the file, and the library before the source: so a
+    module can be replaced by a file beside its own.
+    """
     if "__pycache__" in path.split("/"):
         return True  # our own; the sources beside them are compared
-    if path.partition("/")[0] in _CARELESS or all(is_trusted(each.package.name) for each in owners):
-        return True
-    return filecmp.cmp(source, place, shallow=False)
+    is_careless = path.partition("/")[0] in _CARELESS
+    return is_careless or all(is_trusted(each.package.name) for each in owners)
 
 
 def _shadowing(wheel: UnpackedWheel, other: UnpackedWheel | None, path: str) -> Exception:

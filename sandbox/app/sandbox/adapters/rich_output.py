@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from sandbox_runner.rich_messages import BINARY_TYPES, OutputKind, is_json_type
+from sandbox_runner.rich_messages import BINARY_TYPES, OutputKind, is_json_type, is_picture
 from servicekit.wire.execution import RichOutput
 
 # Deeper than any table or figure of a notebook, and far from what a reader's parser refuses.
@@ -25,7 +25,9 @@ def rich_output(kind: OutputKind, forms: Mapping[str, bytes]) -> RichOutput | No
             if parsed is not None:
                 data[media_type] = parsed
         elif media_type in BINARY_TYPES:
-            data[media_type] = base64.b64encode(content).decode("ascii")
+            # The worker looked too, but it is the code's own.
+            if is_picture(media_type, content):
+                data[media_type] = base64.b64encode(content).decode("ascii")
         else:
             data[media_type] = content.decode("utf-8", "replace")
     return RichOutput(kind=kind, data=data) if data else None

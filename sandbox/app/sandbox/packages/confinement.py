@@ -102,7 +102,7 @@ def filter_rules(confinement: Confinement) -> Mapping[str, SyscallRule]:
     rules = dict(syscall_rules(allow_subprocesses=starts, is_signal_scope_active=starts))
     if confinement.ports is not None:
         rules["socket"] = _sockets(datagrams=confinement.looks_up_names)
-        rules["connect"] = SyscallRule(ALLOW)
+        rules |= {name: SyscallRule(ALLOW) for name in ("connect", "getsockopt", "setsockopt")}
         # Locks of the index's cache; nobody else holds them.
         rules["flock"] = SyscallRule(ALLOW)
     return rules

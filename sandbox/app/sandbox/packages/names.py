@@ -22,6 +22,7 @@ _IMITATED: Final = 2500
 _LEAST_LETTERS: Final = 4
 _TWO_EDITS_LETTERS: Final = 8
 _LEAST_LETTERS_BESIDE_AFFIX: Final = 6
+_LEAST_LETTERS_OF_ALIAS: Final = 6
 _PREFIXES: Final = (
     "python-", "python3-", "python", "py-", "py", "pip-", "lib", "real-", "official-",
 )  # fmt: skip
@@ -149,6 +150,11 @@ class NameRules:
         return tuple(name for name in self.popular[:_IMITATED] if len(name) >= _LEAST_LETTERS)
 
     @cached_property
+    def _long_aliases(self) -> tuple[str, ...]:
+        # Many type these, and whoever slips has another package's name at once.
+        return tuple(name for name in self.aliases if len(name) >= _LEAST_LETTERS_OF_ALIAS)
+
+    @cached_property
     def _head_names(self) -> frozenset[str]:
         return frozenset(self.popular[:_IMITATED])
 
@@ -190,12 +196,12 @@ class NameRules:
         if len(name) < _LEAST_LETTERS:
             return None
         best: tuple[int, str] | None = None
-        for known in self._head:
+        for known in (*self._head, *self._long_aliases):
             edits = 2 if min(len(known), len(name)) >= _TWO_EDITS_LETTERS else 1
             distance = OSA.distance(name, known, score_cutoff=edits)
             if 0 < distance <= edits and (best is None or distance < best[0]):
                 best = (distance, known)
-        return best[1] if best else None
+        return self.aliases.get(best[1], best[1]) if best else None
 
 
 def _bare_forms(name: str) -> Iterable[str]:

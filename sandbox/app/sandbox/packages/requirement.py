@@ -22,7 +22,9 @@ _VERSION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.!+_-]{0,62}[A-Za-z0-9])?
 _ENDLESS_NUMBER: Final = re.compile(r"[0-9]{19}")
 _ARCHIVES: Final = (".whl", ".zip", ".tar", ".gz", ".bz2", ".xz", ".egg", ".tgz")
 # Letters of other scripts that look like ours: the ones that squatters use.
-_LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһԛɡɩοαν", "aeopcyxijsdhqgioav")  # noqa: RUF001  # look-alikes are the point
+_LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһԛɡɩοανυρтмкԝ", "aeopcyxijsdhqgioavuptmkw")
+# Accents on a letter, and what shows as nothing: joiners, marks of direction.
+_UNSEEN: Final = frozenset({"Mn", "Cf"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def parse_wish(package: str, version: str | None) -> Wish:
 
 def _refuse_syntax(package: str) -> None:
     if not package.isascii():
-        plain = unicodedata.normalize("NFKC", package).translate(_LOOKALIKES)
+        letters = unicodedata.normalize("NFKD", package)
+        seen = (each for each in letters if unicodedata.category(each) not in _UNSEEN)
+        plain = "".join(seen).translate(_LOOKALIKES)
         meant = str(canonicalize_name(plain)) if _NAME.fullmatch(plain) else None
         raise refusal("not-ascii", package, "A package's name is plain ASCII.", meant=meant)
     if any(not character.isprintable() for character in package):

@@ -46,7 +46,7 @@ _DATA: Final = re.compile(r"[^/]+\.data")
 # Scripts and headers are no modules: nothing in a session would find them.
 _LEFT_OUT_KEYS: Final = frozenset({"scripts", "headers"})
 _ROOT_KEYS: Final = frozenset({"purelib", "platlib", "data"})
-_MODULE: Final = re.compile(r"([A-Za-z_]\w*)(?:\.py|(?:\.[\w-]+)?\.so|/__init__\.py)", re.ASCII)
+_MODULE: Final = re.compile(r"((?:.+/)?[A-Za-z_]\w*)(?:\.pyc?|(?:\.[\w-]+)?\.so)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,20 @@ class Plan:
 
     def modules(self) -> tuple[str, ...]:
         """Return the top-level modules that the wheel defines; shared namespaces are none."""
-        found = (_MODULE.fullmatch(path) for _, path in self.files)
-        return tuple(dict.fromkeys(match[1] for match in found if match))
+        found = (module_of(path) for _, path in self.files)
+        return tuple(dict.fromkeys(each for each in found if each and "/" not in each))
+
+
+def module_of(path: str) -> str | None:
+    """Return the module that Python finds in a file, its parts divided by `/`; None for no module.
+
+    A library or a compiled file may stand for a module as well as its source, and a folder for a
+    file of its name.
+    """
+    if (match := _MODULE.fullmatch(path)) is None:
+        return None
+    folder, _, name = match[1].rpartition("/")
+    return folder if name == "__init__" and folder else match[1]
 
 
 def plan_wheel(
