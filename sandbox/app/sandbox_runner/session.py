@@ -297,13 +297,15 @@ class Session:
             They end the session.
         """
         requests = self._client.requests
+        if kind != "run":
+            return None  # what has come is for after it, in its order
         while requests:
             match requests.popleft():
                 case Cancel():
                     return Ending("cancelled")
                 case Reset() as request:
                     requests.appendleft(request)  # its turn comes when the task is over
-                    return Ending("cancelled", is_reset=True) if kind == "run" else None
+                    return Ending("cancelled", is_reset=True)
                 case Close():
                     raise PeerGone("closed during a run")
                 case other:

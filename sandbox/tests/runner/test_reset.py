@@ -5,7 +5,7 @@ import time
 import pytest
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess
-from sandbox_runner.protocol import Done, Limits, Reset, ResetDone
+from sandbox_runner.protocol import Cancel, Done, Limits, Reset, ResetDone, Run
 from sandbox_support.session_processes import warden_of, worker_of
 
 
@@ -66,6 +66,18 @@ def test_package_set_stays(runner: RunnerProcess) -> None:
     with RunnerSession(runner.socket, package_path=str(folder)) as session:
         session.reset()
         assert session.run("import our_module\nour_module.value").done.result == "11"
+
+
+def test_what_comes_while_packages_come_back_waits_for_its_turn(runner: RunnerProcess) -> None:
+    folder = runner.packages_dir / "sets" / "two"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "our_other.py").write_text("value = 12")
+    with RunnerSession(runner.socket, package_path=str(folder)) as session:
+        for request in (Reset(), Reset(), Cancel(), Run("1", "import our_other", 5.0), Reset()):
+            session.send(request)
+        kinds = [type(session.next_event()) for _ in range(4)]
+        assert kinds == [ResetDone, ResetDone, Done, ResetDone]
+        assert session.run("import our_other\nour_other.value").done.result == "12"
 
 
 def test_running_cell_is_cancelled_and_the_session_lives(session: RunnerSession) -> None:
