@@ -9,6 +9,12 @@ def _quantile(share: float, metric: str) -> str:
     return f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket[$__rate_interval])))"
 
 
+def _hits(metric: str) -> str:
+    """Return the expression for the share of hits of a pool; 0 where there were misses alone."""
+    asked = f"sum(rate({metric}[$__rate_interval]))"
+    return f'(sum(rate({metric}{{outcome="hit"}}[$__rate_interval])) or {asked} * 0) / {asked}'
+
+
 BOARD = Board(
     uid="mcp-sandbox",
     title="Sandbox",
@@ -140,15 +146,13 @@ BOARD = Board(
         ),
         Panel(
             title="Sessions that were ready",
-            description="Share of sessions that were there within 10 milliseconds: those that the "
-            "runner kept ready. A low share asks for a larger SANDBOX_RUNNER_POOL.",
+            description="Share of new sessions that were opened ahead (a low one asks for more "
+            "SANDBOX_SPARE_SESSIONS), and of those that the runner opened, how many were forked "
+            "ahead (a low one asks for a larger SANDBOX_RUNNER_POOL).",
             unit="percentunit",
             queries=(
-                Query(
-                    'sum(rate(sandbox_session_open_seconds_bucket{le="0.01"}[$__rate_interval]))'
-                    " / sum(rate(sandbox_session_open_seconds_count[$__rate_interval]))",
-                    "ready at once",
-                ),
+                Query(_hits("sandbox_spare_sessions_total"), "opened ahead"),
+                Query(_hits("sandbox_pool_claims_total"), "forked ahead"),
             ),
             no_value="no session was opened",
             maximum=1,
