@@ -1,5 +1,4 @@
 """A worker as its warden holds it: the ends of its pipes, its processes, its limits."""
-# ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import os
 import resource
@@ -92,7 +91,7 @@ class HeldWorker:
         Parameters
         ----------
         user_tasks
-            What others of the same user may run, see `tasks_of_user`.
+            What others of the same user run or may come to run, see `user_tasks`.
         """
         values = resource_limits(
             limits,
@@ -124,17 +123,3 @@ def _fork(work: Callable[[], NoReturn], *, is_inside: bool) -> tuple[int, Inside
     if pid == 0:
         work()
     return pid, None
-
-
-def tasks_of_user(uid: int) -> int:
-    """Return how many processes and threads a user runs: RLIMIT_NPROC counts them all."""
-    total = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116  # a Path for each would cost more
-                total += len(os.listdir(f"/proc/{name}/task"))
-        except OSError:
-            continue  # it ended while we looked
-    return total

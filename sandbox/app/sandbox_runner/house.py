@@ -72,15 +72,13 @@ def _view(settings: RunnerSettings, slots: SlotHouse) -> tuple[str | None, str]:
     """Build the root of sessions in namespaces; return it, or why there is none."""
     rules = path_rules(
         interpreter_paths(),
-        slot=view.SESSION_FOLDER,
         packages=settings.package_sets,
         allow_subprocesses=settings.subprocesses,
         workspace=settings.workspace_rule,
     )
-    outside = [rule for rule in rules if rule.path != view.SESSION_FOLDER]
     folder = slots.make_view_folder()
     try:
-        view.build(folder, view.plan(outside, view.real_path))
+        view.build(folder, view.plan(rules, view.real_path))
     except OSError as error:
         return None, str(error)
     return folder, ""

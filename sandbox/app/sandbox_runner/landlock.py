@@ -4,6 +4,7 @@ import os
 import stat
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sandbox_runner import kernel
@@ -53,8 +54,26 @@ def abi_version(cap: int | None = None) -> int:
     return found if cap is None else min(found, cap)
 
 
-def create_ruleset(rules: Sequence[PathRule], abi: int) -> int:
-    """Return a descriptor of a ruleset: `rules` are allowed, every other path and port is not.
+@dataclass(frozen=True, slots=True)
+class OpenRule:
+    """A rule whose path is open already: `path` is a descriptor, `rights` what is allowed there."""
+
+    path: int
+    rights: int
+
+
+def open_rules(rules: Sequence[PathRule]) -> tuple[OpenRule, ...]:
+    """Open the paths of rules that many rulesets share; those that do not exist are left out."""
+    opened = []
+    for rule in rules:
+        path = _open(rule)
+        if path is not None:
+            opened.append(OpenRule(path, _rights(rule, path)))
+    return tuple(opened)
+
+
+def create_ruleset(rules: Sequence[PathRule], abi: int, opened: Sequence[OpenRule] = ()) -> int:
+    """Return a descriptor of a ruleset: the rules are allowed, every other path and port is not.
 
     Paths that do not exist are left out; so are rights that the version does not know.
     """
@@ -71,8 +90,12 @@ def create_ruleset(rules: Sequence[PathRule], abi: int) -> int:
         _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= ABI_SCOPES else 0,
         abi,
     )
-    for rule in rules:
-        _allow(ruleset, rule, handled)
+    for each in opened:
+        _add(ruleset, each.path, each.rights & handled)
+    for each in (fresh := open_rules(rules)):
+        _add(ruleset, each.path, each.rights & handled)
+    for each in fresh:
+        os.close(each.path)
     return ruleset
 
 
@@ -110,20 +133,20 @@ def _create(files: int, ports: int, scopes: int, abi: int) -> int:
     return kernel.syscall(_CREATE_RULESET, attributes, size, 0)
 
 
-def _allow(ruleset: int, rule: PathRule, handled: int) -> None:
+def _open(rule: PathRule) -> int | None:
     try:
-        path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
+        return os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return
-    try:
-        rights = _WRITE if rule.is_writable else _READ
-        if rule.is_users:
-            rights &= ~(_EXECUTE | _MAKE_SYM)
-        if not stat.S_ISDIR(os.fstat(path).st_mode):
-            rights &= _FILE_ONLY
-        _add(ruleset, path, rights & handled)
-    finally:
-        os.close(path)
+        return None
+
+
+def _rights(rule: PathRule, path: int) -> int:
+    rights = _WRITE if rule.is_writable else _READ
+    if rule.is_users:
+        rights &= ~(_EXECUTE | _MAKE_SYM)
+    if not stat.S_ISDIR(os.fstat(path).st_mode):
+        rights &= _FILE_ONLY
+    return rights
 
 
 def _add(ruleset: int, path: int, rights: int) -> None:

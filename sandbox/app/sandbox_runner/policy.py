@@ -75,12 +75,11 @@ def readable_trees(interpreter: InterpreterPaths) -> tuple[str, ...]:
 def path_rules(
     interpreter: InterpreterPaths,
     *,
-    slot: str,
     packages: str | None,
     allow_subprocesses: bool,
     workspace: PathRule | None = None,
 ) -> tuple[PathRule, ...]:
-    """Return every path that a worker may reach; all others are refused."""
+    """Return every path that all workers may reach, beside each one's slot; others are refused."""
     readable = [*_SYSTEM_LIBRARIES, *readable_trees(interpreter)]
     if packages is not None:
         readable.append(packages)
@@ -89,9 +88,13 @@ def path_rules(
     return (
         *(PathRule(path) for path in readable),
         PathRule("/dev/null", is_writable=True),
-        PathRule(slot, is_writable=True),
         *(() if workspace is None else (workspace,)),
     )
+
+
+def slot_rule(slot: str) -> PathRule:
+    """Return the rule for a session's own folder."""
+    return PathRule(slot, is_writable=True)
 
 
 # ---------------------------------------------------------------- system calls

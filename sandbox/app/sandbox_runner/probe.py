@@ -60,7 +60,7 @@ def try_filter(
     """Return whether a child behind the filter is refused what it must be."""
 
     def child() -> str:
-        seccomp.install(program.bound_to(os.getpid()))
+        seccomp.install(program.pack().bound_to(os.getpid()))
         calls = list(_REFUSED_CALLS) + ([] if allow_subprocesses else [_PROCESS_CALL])
         for name, arguments in calls:
             if _refusal(architecture.numbers[name], arguments) != errno.EPERM:

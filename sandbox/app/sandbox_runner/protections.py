@@ -6,7 +6,7 @@ import sysconfig
 from dataclasses import dataclass
 
 from sandbox_runner import landlock, probe, seccomp
-from sandbox_runner.policy import InterpreterPaths, path_rules, syscall_rules
+from sandbox_runner.policy import InterpreterPaths, path_rules, slot_rule, syscall_rules
 from sandbox_runner.protocol import Protection, ProtectionState
 from sandbox_runner.seccomp import Program
 from sandbox_runner.settings import RunnerSettings
@@ -84,13 +84,13 @@ def _landlock(settings: RunnerSettings, probe_slot: str) -> tuple[int, tuple[Pro
             Protection("landlock", "unavailable", detail),
             Protection("signal-scope", "unavailable", detail),
         )
-    rules = path_rules(
+    shared = path_rules(
         interpreter_paths(),
-        slot=probe_slot,
         packages=settings.package_sets,
         allow_subprocesses=settings.subprocesses,
         workspace=settings.workspace_rule,
     )
+    rules = (*shared, slot_rule(probe_slot))
     verdict = probe.try_landlock(rules, abi, probe_slot)
     if not verdict.holds:
         return 0, (

@@ -29,6 +29,8 @@ _OFFSET_ARGUMENTS: Final = 16
 
 _MAX_SHORT_JUMP: Final = 255
 _INSTRUCTION: Final = struct.Struct("=HBBI")
+_OPERAND: Final = struct.Struct("=I")
+_OPERAND_OFFSET: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,38 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedProgram:
+    """A filter as bytes, packed once for all sessions; `holes` are where a process id belongs."""
+
+    code: bytes
+    holes: tuple[int, ...]
+
+    def bound_to(self, pid: int) -> bytes:
+        """Return the program's bytes for the process `pid`."""
+        code = bytearray(self.code)
+        for hole in self.holes:
+            _OPERAND.pack_into(code, hole, pid)
+        return bytes(code)
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A filter whose process id is still open."""
 
     instructions: tuple[Instruction, ...]
 
-    def bound_to(self, pid: int) -> bytes:
-        """Return the program's bytes for the process `pid`."""
-        return b"".join(
-            _INSTRUCTION.pack(
-                step.code, step.if_true, step.if_false, pid if step.k == OWN_PID else step.k
-            )
-            for step in self.instructions
+    def pack(self) -> PackedProgram:
+        """Return the program as bytes."""
+        steps = self.instructions
+        holes = (place for place, step in enumerate(steps) if step.k == OWN_PID)
+        return PackedProgram(
+            b"".join(
+                _INSTRUCTION.pack(
+                    step.code, step.if_true, step.if_false, 0 if step.k == OWN_PID else step.k
+                )
+                for step in steps
+            ),
+            tuple(_INSTRUCTION.size * place + _OPERAND_OFFSET for place in holes),
         )
 
 

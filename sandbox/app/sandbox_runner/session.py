@@ -105,7 +105,7 @@ class Session:
     def receive(self, connection: socket.socket, limits: SessionLimits) -> None:
         """Take a client in, with the limits that it was granted."""
         if limits != self._limits:
-            self._tasks.worker.limit(limits, self._fork.user_tasks)
+            self._tasks.worker.limit(limits, self._config.user_tasks)
             self._tasks.limit(limits)
             self._limits = limits
         self._listen_to(connection)

@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, assert_never
@@ -16,12 +16,12 @@ from sandbox_runner import kernel, landlock, link, namespaces, report, seccomp
 from sandbox_runner.cell import Namespace, Outcome
 from sandbox_runner.message_fields import members
 from sandbox_runner.policy import PathRule
-from sandbox_runner.seccomp import Program
+from sandbox_runner.seccomp import PackedProgram
 from sandbox_runner.streams import StandardStreams
 
 READY: Final = b"ready"
 LINE_FD: Final = 3
-_FIRST_FREE_FD: Final = 4
+_RULESET_FD: Final = 4
 EXIT_SETUP_FAILED: Final = 71
 _MAX_REASON_BYTES: Final = 500
 EXIT_REPORT_FAILED: Final = 70
@@ -31,7 +31,12 @@ WORKSPACE_NAME: Final = "workspace"
 _PRIVATE: Final = 0o077
 _READABLE: Final = 0o022
 _OWN_PARENT: Final = str(Path(__file__).resolve().parent.parent)
-_KEPT_SIGNALS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+ALL_SIGNALS: Final = signal.valid_signals() - {
+    *(signal.SIGPIPE, signal.SIGXFSZ),  # Python's own way with these is a cell's as well
+    *(signal.SIGKILL, signal.SIGSTOP),
+}
+CHANGED_SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
+"""Those that a zygote changes for itself, after it has reset all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,9 @@ class Confinement:
     ----------
     slot
         The session's folder.
-    paths
-        What Landlock leaves open.
-    landlock_abi
-        0 where there is no Landlock (and a setting accepts that).
+    ruleset
+        Descriptor of what Landlock leaves open; None where there is no Landlock (and a setting
+        accepts that).
     filter
         The system call filter, or None where the machine has none.
     environment
@@ -57,9 +61,8 @@ class Confinement:
     """
 
     slot: str
-    paths: tuple[PathRule, ...]
-    landlock_abi: int
-    filter: Program | None
+    ruleset: int | None
+    filter: PackedProgram | None
     environment: Mapping[str, str]
     workspace: PathRule | None = None
     view: str | None = None
@@ -72,7 +75,7 @@ def main(
     try:
         if confinement.view is None:
             kernel.die_with_parent(signal.SIGKILL, warden_pid)
-        _place_descriptors(line.detach(), stdout, stderr)
+        _place_descriptors(line.detach(), stdout, stderr, confinement.ruleset)
         _confine(confinement)
         channel = socket.socket(fileno=LINE_FD)
         streams = StandardStreams()
@@ -140,29 +143,27 @@ def _use_packages(path: str, former: str | None) -> str:
     return path
 
 
-def _place_descriptors(line: int, stdout: int, stderr: int) -> None:
-    """Leave 0 (empty), 1, 2 and the line to the warden; close all else."""
+def _place_descriptors(line: int, stdout: int, stderr: int, ruleset: int | None) -> None:
+    """Leave 0 (empty), 1, 2, the line to the warden, and for now the ruleset; close all else."""
     nothing = os.open(os.devnull, os.O_RDONLY)
+    wanted = [nothing, stdout, stderr, line] + ([] if ruleset is None else [ruleset])
     # Out of the way first: a target of one copy may be the source of the next.
     sources = [
-        fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-        for descriptor in (nothing, stdout, stderr, line)
+        fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _RULESET_FD + 1) for descriptor in wanted
     ]
     for target, source in enumerate(sources):
         os.dup2(source, target, inheritable=target < LINE_FD)
-    os.closerange(_FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(sources), os.sysconf("SC_OPEN_MAX"))
 
 
 def _confine(confinement: Confinement) -> None:
-    for number in signal.valid_signals() - _KEPT_SIGNALS - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
+    reset_signals(CHANGED_SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A scheduling group of its own, and a lower priority: the warden keeps its turn whatever the
     # cell does.
     os.setsid()
     os.nice(_NICENESS)
-    os.environ.clear()
-    os.environ.update(confinement.environment)
+    _set_environment(confinement.environment)
     # Files of a process that is not dumpable belong to root, and so would this one.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
@@ -174,11 +175,25 @@ def _confine(confinement: Confinement) -> None:
     os.umask(_PRIVATE if confinement.workspace is None else _link(confinement.workspace))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.drop_capabilities()
-    if confinement.landlock_abi:
-        ruleset = landlock.create_ruleset(confinement.paths, confinement.landlock_abi)
-        landlock.restrict_self(ruleset)
+    if confinement.ruleset is not None:
+        landlock.restrict_self(_RULESET_FD)
     if confinement.filter is not None:
         seccomp.install(confinement.filter.bound_to(os.getpid()))
+
+
+def reset_signals(numbers: Iterable[int]) -> None:
+    """Have signals do again what they do in a new process."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    # One variable after the other: most stand there already, and each change is a call.
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _link(workspace: PathRule) -> int:

@@ -1,10 +1,9 @@
 """Makes the workers of one session: the first one, and one more for each reset."""
 
-import os
 from dataclasses import dataclass
 
 from sandbox_runner import landlock
-from sandbox_runner.held_worker import HeldWorker, tasks_of_user
+from sandbox_runner.held_worker import HeldWorker
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.worker import Confinement
 
@@ -15,8 +14,8 @@ class WardenConfig:
 
     Attributes
     ----------
-    shared_tasks
-        Processes and threads that other sessions of the same user may come to run.
+    user_tasks
+        Processes and threads that others of the same user run, or may come to run.
     """
 
     landlock_abi: int
@@ -24,7 +23,7 @@ class WardenConfig:
     bounds: SessionLimits
     package_sets: str | None
     max_timeout_seconds: float
-    shared_tasks: int
+    user_tasks: int
     has_namespaces: bool = False
 
     @property
@@ -41,7 +40,6 @@ class WorkerFork:
 
     def __init__(self, confinement: Confinement, config: WardenConfig) -> None:
         self.config = config
-        self.user_tasks = 0
         self._confinement = confinement
 
     def begin(self) -> HeldWorker:
@@ -60,7 +58,5 @@ class WorkerFork:
             It could not be set up.
         """
         held.await_ready()
-        if not self.user_tasks:
-            self.user_tasks = tasks_of_user(os.getuid()) + self.config.shared_tasks
-        held.limit(limits, self.user_tasks)
+        held.limit(limits, self.config.user_tasks)
         held.tree.freeze()

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from sandbox_runner import control, kernel, log, privileges, warden
+from sandbox_runner import control, kernel, landlock, log, privileges, warden
 from sandbox_runner.control import Spawn, ZygoteReady
-from sandbox_runner.policy import path_rules
+from sandbox_runner.policy import PathRule, path_rules, slot_rule
 from sandbox_runner.protections import Shield, interpreter_paths, raise_shield
 from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
+from sandbox_runner.user_tasks import UserTasks
 from sandbox_runner.view import SESSION_FOLDER
-from sandbox_runner.worker import Confinement
+from sandbox_runner.worker import ALL_SIGNALS, Confinement, reset_signals
 from sandbox_runner.worker_fork import WardenConfig
 
 LINE_FD: Final = 3
@@ -106,6 +107,7 @@ def main() -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = config.home
     os.chdir(config.home)
     preloaded = _preload(settings.preload)
+    reset_signals(ALL_SIGNALS)
     shield = raise_shield(
         settings,
         probe_slot=config.probe_slot,
@@ -141,17 +143,13 @@ class Zygote:
         self._line = line
         self._settings = settings
         self._shield = shield
-        self._interpreter = interpreter_paths()
         self._wardens: set[int] = set()
-        self._config = WardenConfig(
-            landlock_abi=shield.landlock_abi,
-            allow_subprocesses=settings.subprocesses,
-            bounds=settings.bounds,
-            package_sets=settings.package_sets,
-            max_timeout_seconds=settings.max_timeout_seconds,
-            # A few threads in each other session; few, where a fork bomb would use them up.
-            has_namespaces=shield.view is not None,
-            shared_tasks=(2 if settings.subprocesses else 16) * settings.slots,
+        # Opened and packed once: a fork that does it itself would copy the memory that it takes.
+        self._opened = () if shield.landlock_abi == 0 else landlock.open_rules(self._shared_rules())
+        self._filter = None if shield.filter is None else shield.filter.pack()
+        # A few threads in each other session; few, where a fork bomb would use them up.
+        self._user_tasks = UserTasks(
+            os.getuid(), margin=(2 if settings.subprocesses else 16) * settings.slots
         )
 
     def serve(self) -> None:
@@ -174,15 +172,19 @@ class Zygote:
                     message, descriptors = control.receive(self._line)
                 except (EOFError, OSError):
                     break
-                self._fork(Spawn(**message), descriptors[0], (waking, woken))
+                self._spawn(Spawn(**message), descriptors[0], (waking, woken))
         self._leave()
 
-    def _fork(
+    def _spawn(
         self, order: Spawn, descriptor: int, private: tuple[socket.socket, socket.socket]
     ) -> None:
+        confinement = self._confinement(order)
+        config = self._warden_config()
         pid = os.fork()
         if pid:
             os.close(descriptor)
+            if confinement.ruleset is not None:
+                os.close(confinement.ruleset)
             self._wardens.add(pid)
             return
         try:
@@ -191,32 +193,52 @@ class Zygote:
             self._line.close()
             for end in private:
                 end.close()
+            for rule in self._opened:
+                os.close(rule.path)
             line = socket.socket(fileno=descriptor)
-            warden.main(line, order, self._confinement(order), self._config)
+            warden.main(line, order, confinement, config)
         except BaseException as error:  # noqa: BLE001  # a fork must never run on as a zygote
             log.event("warden.failed", level="error", session=order.session, reason=repr(error))
         finally:
             os._exit(0)
 
-    def _confinement(self, order: Spawn) -> Confinement:
-        view = self._shield.view
-        folder = order.slot if view is None else SESSION_FOLDER
-        rules = path_rules(
-            self._interpreter,
-            slot=folder,
+    def _warden_config(self) -> WardenConfig:
+        return WardenConfig(
+            landlock_abi=self._shield.landlock_abi,
+            allow_subprocesses=self._settings.subprocesses,
+            bounds=self._settings.bounds,
+            package_sets=self._settings.package_sets,
+            max_timeout_seconds=self._settings.max_timeout_seconds,
+            has_namespaces=self._shield.view is not None,
+            user_tasks=self._user_tasks.bound(),
+        )
+
+    def _shared_rules(self) -> tuple[PathRule, ...]:
+        return path_rules(
+            interpreter_paths(),
             packages=self._settings.package_sets,
             allow_subprocesses=self._settings.subprocesses,
             workspace=self._settings.workspace_rule,
         )
+
+    def _ruleset(self, order: Spawn) -> int | None:
+        """Return what Landlock leaves open to a session; a view shows the same files."""
+        abi = self._shield.landlock_abi
+        if abi == 0:
+            return None
+        return landlock.create_ruleset((slot_rule(order.slot),), abi, self._opened)
+
+    def _confinement(self, order: Spawn) -> Confinement:
+        view = self._shield.view
+        folder = order.slot if view is None else SESSION_FOLDER
         own = {"HOME": folder, "TMPDIR": folder, "MPLCONFIGDIR": folder}
         workspace = self._settings.workspace_rule
         if workspace is not None:
             own["WORKSPACE"] = workspace.path
         return Confinement(
             slot=order.slot,
-            paths=rules,
-            landlock_abi=self._shield.landlock_abi,
-            filter=self._shield.filter,
+            ruleset=self._ruleset(order),
+            filter=self._filter,
             environment=MappingProxyType({**ENVIRONMENT, **own}),
             workspace=workspace,
             view=view,

@@ -25,7 +25,7 @@ def program_of(machine: str, mode: tuple[bool, bool]) -> tuple[Program, dict[str
 
 def execute(program: Program, number: int, arch: int, arguments: tuple[int, ...]) -> int:
     data = struct.pack("<iIQ6Q", number, arch, 0, *arguments)
-    code = list(struct.iter_unpack("=HBBI", program.bound_to(PID)))
+    code = list(struct.iter_unpack("=HBBI", program.pack().bound_to(PID)))
     accumulator = position = 0
     while True:
         operation, if_true, if_false, k = code[position]

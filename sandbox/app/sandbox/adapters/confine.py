@@ -73,7 +73,7 @@ def confine(confinement: Confinement, parent: int) -> None:
         raise OSError("there is no system call filter for this machine")
     program = seccomp.assemble(filter_rules(confinement), architecture)
     _restrict_paths_and_ports(confinement)
-    seccomp.install(program.bound_to(os.getpid()))
+    seccomp.install(program.pack().bound_to(os.getpid()))
 
 
 def _restrict_paths_and_ports(confinement: Confinement) -> None:

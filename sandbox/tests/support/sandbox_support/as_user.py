@@ -34,7 +34,7 @@ def main(uid: int, folder: str, namespaces: str, *program: str) -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     if namespaces == "no":
-        seccomp.install(container_filter().bound_to(os.getpid()))
+        seccomp.install(container_filter().pack().bound_to(os.getpid()))
     home = Path(folder) / "home"
     home.mkdir(exist_ok=True)
     os.environ["HOME"] = os.environ["TMPDIR"] = str(home)
