@@ -105,8 +105,9 @@ def unknown_profiles(folder: Path, profiles: str) -> list[str]:
     offered = sorted(path.stem for path in folder.glob("docker/profiles/*.yml"))
     if not profiles or profiles in offered:
         return []
-    shown = ", or ".join(name for name in offered if name not in {"all", "none"})
-    return [f"COMPOSE_PROFILES is {profiles!r}; it can be {shown} (without spaces)."]
+    shown = ", ".join(name for name in offered if "," not in name and name not in {"all", "none"})
+    said = f"COMPOSE_PROFILES is {profiles!r}; it can be some of {shown}, each once"
+    return [f"{said}, with commas between and no spaces."]
 
 
 def main(folder: Path) -> int:

@@ -101,12 +101,16 @@ def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
     assert "SANDBOX_QUEUE_LIMIT is for make local" in said
 
 
-@pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu"])
+@pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu", "alerting,alerting"])
 def test_profiles_that_are_none_are_found(folder: Path, profiles: str) -> None:
     status, said = check(folder, f"COMPOSE_PROFILES={profiles}\n")
 
     assert status == 1
-    assert "embedded,alerting" in said
+    assert "it can be some of alerting, embedded, no-grafana, each once" in said
+
+
+def test_profiles_may_stand_in_any_order(folder: Path) -> None:
+    assert check(folder, "COMPOSE_PROFILES=no-grafana,alerting,embedded\n") == (0, "")
 
 
 def test_a_line_that_is_no_assignment_is_named_without_its_value(folder: Path) -> None:
