@@ -45,14 +45,20 @@ refuse_open_grafana() {
 
 up_offline() {
     [ -f .env.offline ] || fail "There is no .env.offline yet: run make images-offline first."
+    is_alerting=false
+    ! has_profile alerting || is_alerting=true
     take_offline_names
+    # That file says what has an image; whether alerts are sent on is for its user to say.
+    if $is_alerting && ! has_profile alerting; then COMPOSE_PROFILES=$COMPOSE_PROFILES,alerting; fi
     wanted="volume-init $services embedded-model"
     missing=""
     for pair in "ollama OLLAMA_IMAGE ollama/ollama:0.24.0" \
         "prometheus PROMETHEUS_IMAGE prom/prometheus:v3.5.3" \
+        "alertmanager ALERTMANAGER_IMAGE prom/alertmanager:v0.28.1" \
         "grafana GRAFANA_IMAGE grafana/grafana:11.6.1"; do
         # shellcheck disable=SC2086  # three words
         set -- $pair
+        [ "$1" != alertmanager ] || has_profile alerting || continue
         if has_image "$(setting "$2" "$3")"; then wanted="$wanted $1"; else missing="$missing $1"; fi
     done
     [ -z "$missing" ] ||

@@ -2,7 +2,8 @@
 
 Those that need an engine run only where STACK_CONTAINERS=1 asks for them; there nothing is
 skipped. STACK_COMPOSE=v2 takes the newer generation of Compose, else it is docker-compose 1.29. The
-images stand on those of `make images-offline`; PYTHON_IMAGE and PROMETHEUS_IMAGE name others.
+images stand on those of `make images-offline`; PYTHON_IMAGE, PROMETHEUS_IMAGE and
+ALERTMANAGER_IMAGE name others.
 """
 
 import os

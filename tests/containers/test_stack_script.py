@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The engine's side of the script: its runtimes, a Compose that is there, a healthy container.
 _DOCKER = """#!/bin/sh
 echo "$*" >>"$ASKED"
+echo "profiles: $COMPOSE_PROFILES" >>"$ASKED"
 case "$*" in
     "info --format"*) echo "$RUNTIMES" ;;
     "compose ps -q"*) echo some-container ;;
@@ -137,6 +138,22 @@ def test_offline_only_what_has_an_image_is_started(checkout: Checkout) -> None:
     assert "(docker load brings one in): ollama grafana" in said
     started = next(line for line in checkout.asked().splitlines() if " up -d " in line)
     assert started.endswith("middleware embedded-model prometheus")
+
+
+def test_offline_alerts_are_sent_on_where_that_is_chosen(checkout: Checkout) -> None:
+    checkout.write(
+        ".env.offline",
+        "ALERTMANAGER_IMAGE=own/alertmanager:1\nCOMPOSE_PROFILES=embedded,no-grafana\n",
+    )
+
+    status, said = checkout.make(
+        "up-offline", IMAGES="own/alertmanager:1", COMPOSE_PROFILES="alerting"
+    )
+
+    assert status == 0, said
+    started = next(line for line in checkout.asked().splitlines() if " up -d " in line)
+    assert started.endswith("embedded-model alertmanager")
+    assert "profiles: embedded,no-grafana,alerting" in checkout.asked()
 
 
 def test_offline_without_images_says_how_to_get_them(checkout: Checkout) -> None:

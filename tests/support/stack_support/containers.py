@@ -30,7 +30,10 @@ OURS = (
 PUBLISHED = ("MCP_SERVER", "MIDDLEWARE", "OLLAMA", "PROMETHEUS", "GRAFANA")
 COMPOSE_COMMANDS = {True: ("docker", "compose"), False: ("docker-compose",)}
 # Of the developer's shell, these must not steer a stack under test.
-_FOREIGN_PREFIXES = ("COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_", "STACK_TAG", "BIND_ADDRESS")
+_FOREIGN_PREFIXES = (
+    *("ALERTMANAGER_", "COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_"),
+    *("STACK_TAG", "BIND_ADDRESS"),
+)
 _UNPRIVILEGED_ID = 23477
 
 
@@ -235,6 +238,7 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "STACK_TAG": name,
         "PYTHON_IMAGE": os.environ.get("PYTHON_IMAGE", "offline/python:3.13"),
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
+        "ALERTMANAGER_IMAGE": os.environ.get("ALERTMANAGER_IMAGE", "offline/alertmanager:0.33"),
         "HEALTH_INTERVAL": "2s",
         # A machine that other tests keep busy needs longer to start.
         "HEALTH_START_PERIOD": "180s",
