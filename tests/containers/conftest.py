@@ -20,6 +20,7 @@ WANTED = os.environ.get("STACK_CONTAINERS") == "1"
 _WITHOUT_ENGINE = {
     "test_backup_script.py",
     "test_check_settings.py",
+    "test_compose_file.py",
     "test_dockerfiles.py",
     "test_model_choice.py",
     "test_ollama_pull.py",
