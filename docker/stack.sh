@@ -41,6 +41,10 @@ refuse_open_grafana() {
                 "write another to secrets/grafana/GRAFANA_ADMIN_PASSWORD, or set that variable in .env."
             ;;
     esac
+    # Grafana reads a password once, into its database.
+    [ ! -e data/grafana/grafana.db ] ||
+        echo "Grafana has been started before and keeps the password that it had then. If that was admin:" \
+            "$compose exec grafana grafana cli admin reset-admin-password NEW"
 }
 
 up_offline() {
@@ -63,6 +67,7 @@ up_offline() {
     done
     [ -z "$missing" ] ||
         echo "Left out, for their images are not here (docker load brings one in):$missing"
+    case " $wanted " in *" grafana "*) refuse_open_grafana ;; esac
     # shellcheck disable=SC2086  # a list of words
     $compose up -d --no-build $wanted
 }
@@ -84,7 +89,7 @@ choose_compose
 case $command in
     up)
         check_settings
-        refuse_open_grafana
+        has_profile no-grafana || refuse_open_grafana
         choose_files
         $compose up -d --build "$@"
         await_chat
@@ -94,7 +99,6 @@ case $command in
         ;;
     up-offline)
         check_settings
-        refuse_open_grafana
         up_offline
         await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
