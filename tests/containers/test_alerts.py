@@ -166,3 +166,21 @@ def test_killed_process_shows_as_a_restart(
     stack.wait_healthy("code-executor")
     wait_until(lambda: restarts() > before, within=SHOWS_WITHIN, what="the restart shows")
     assert "code-executor" not in down(prometheus)
+
+
+def test_killed_prometheus_comes_back_with_what_it_had(
+    stack: Containers, prometheus: RunningPrometheus
+) -> None:
+    def samples() -> float:
+        return sum(prometheus.now('count_over_time(up{service="middleware"}[1h])'))
+
+    before, inspected = samples(), stack.inspect("prometheus")
+    kill(int(inspected["State"]["Pid"]))
+    wait_until(
+        lambda: stack.inspect("prometheus")["RestartCount"] > inspected["RestartCount"],
+        within=SHOWS_WITHIN,
+        what="it is started again",
+    )
+    stack.wait_healthy("prometheus")
+
+    assert samples() >= before > 0

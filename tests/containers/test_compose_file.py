@@ -54,6 +54,19 @@ def test_who_mounts_what_is_made_readable_waits_for_that(service: str) -> None:
     assert service == "volume-init" or not mounted or "volume-init" in waits_for(service)
 
 
+def test_the_command_that_carries_images_over_names_all_that_are_built() -> None:
+    script = (ROOT / "docker" / "images_offline.sh").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "docker-build-pattern.md").read_text(encoding="utf-8")
+    built = re.findall(r"_IMAGE:-(offline/[^}]+)\}", script)
+    (command,) = re.findall(r"^docker save (.+?) \| gzip", page, flags=re.MULTILINE | re.DOTALL)
+
+    assert built
+    assert [name for name in built if name not in command.split()] == []
+    version = re.search(r"^tag=\$\{STACK_TAG:-(.+)\}$", script, flags=re.MULTILINE)
+    assert version
+    assert f"mcp-stack/*:{version[1]}" in command
+
+
 @pytest.mark.parametrize("service", sorted(set(SERVICES) - SLOW))
 def test_nothing_waits_for_a_model_or_for_pictures(service: str) -> None:
     assert not waits_for(service) & SLOW

@@ -268,6 +268,30 @@ def test_pull_that_is_killed_goes_on(default_stack: Containers) -> None:
     )
 
 
+# The model has two megabytes.
+_SMALL_DISK = """services:
+  ollama:
+    volumes: [{type: tmpfs, target: /root/.ollama, tmpfs: {size: 1000000}}]
+"""
+
+
+def test_full_disk_is_explained_and_stops_nothing(default_stack: Containers) -> None:
+    (default_stack.folder / "small.yml").write_text(_SMALL_DISK, encoding="utf-8")
+    small = default_stack.with_settings(COMPOSE_FILE="docker-compose.yml:small.yml")
+    small.compose("up", "-d", "--no-deps", "ollama")
+    small.wait_healthy("ollama")
+    stack = use(small, "caller")
+
+    def is_explained() -> bool:
+        status, answer = ask(stack)
+        return status == 502 and "the disk is full; make room" in answer["detail"]
+
+    wait_until(is_explained, within=60, what="the chat says that the disk is full")
+    assert "failed: the disk is full" in stack.compose("logs", "ollama-pull")
+    assert stack.is_healthy("ollama")
+    assert stack.execute("print(6*7)")["output"].strip() == "42"
+
+
 def test_with_another_endpoint_nothing_is_pulled(default_stack: Containers) -> None:
     env = {**default_stack.env, "LLM_BASE_URL": "http://llm.invalid/v1"}
     stack = Containers(default_stack.folder, env, default_stack.person)
