@@ -54,8 +54,7 @@ bootstrap() {
 build_python() {
     bootstrap "$python_suite" ca-certificates,python3-venv,python3-pip,python-is-python3 \
         'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' |
-        docker import -c "ENV PIP_CERT=$authorities" -c "ENV SSL_CERT_FILE=$authorities" \
-            -c 'CMD ["python3"]' - "$python_image"
+        docker import -c "ENV SSL_CERT_FILE=$authorities" -c 'CMD ["python3"]' - "$python_image"
 }
 
 build_prometheus() {
