@@ -302,7 +302,12 @@ def remove(stack: Containers, *, with_images: bool) -> None:
     if with_images:
         names = [f"mcp-stack/{service}:{stack.env['STACK_TAG']}" for service in OURS]
         here = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
-        if built := [name for name in names if name in here]:
+        # What another project built under the same tag has left these without a name; Compose v2
+        # notes its project in them.
+        ours = ("dangling=true", f"label=com.docker.compose.project={stack.project}")
+        filters = [word for each in ours for word in ("--filter", each)]
+        nameless = run("docker", "images", "--quiet", *filters).split()
+        if built := [*(name for name in names if name in here), *nameless]:
             run("docker", "image", "rm", "--force", *built, seconds=120)
     shutil.rmtree(stack.folder, ignore_errors=True)
     if stack.folder.exists():
