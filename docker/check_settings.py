@@ -16,13 +16,16 @@ SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR
 # Names with these beginnings are ours alone; the others below are shared with other programs.
 OWN_PREFIXES = (*(f"{name}_" for name in SERVICES), "LAUNCHER_")
 SHARED_PREFIXES = ("LLM_", "OPENAI_", "GRAFANA_", "PROMETHEUS_", "ALERTMANAGER_", "OLLAMA_")
+# Of Compose's own names those that users of ours set; what is very near to one of them is misspelt.
+OF_COMPOSE = frozenset({"COMPOSE_PROFILES", "COMPOSE_FILE", "COMPOSE_PROJECT_NAME"})
 # Read by Compose, by Docker, by make and by the tests of this repository.
 FOREIGN = re.compile(r"^(COMPOSE|DOCKER|BUILDKIT|STACK|OFFLINE)(_|$)|^VERBOSE$|_PROXY$")
 _BONUS = 0.3
 # Kubernetes' and old Docker's links: SANDBOX_PORT_8001_TCP, SANDBOX_SERVICE_HOST.
 _LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$")
-_IN_COMPOSE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)|^ {6}([A-Z][A-Z0-9_]*):$", re.MULTILINE)
-_IN_REFERENCE = re.compile(r"^\| `(…?_?[A-Z][A-Z0-9_]*)` \|", re.MULTILINE)
+_IN_COMPOSE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)|^ +([A-Z][A-Z0-9_]*):$", re.MULTILINE)
+_IN_REFERENCE = re.compile(r"^\| `(…?_?[A-Z][A-Z0-9_]*)` \|(.*)$", re.MULTILINE)
+_IS_KEY = "*may be a file*"
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
 _NEAR = 0.75
 # For a name of the shell, which may be meant for somebody else.
@@ -38,10 +41,12 @@ def names_of_compose(folder: Path) -> set[str]:
 def names_of_reference(folder: Path) -> set[str]:
     """Return each variable that a service or the launcher reads under `make local`."""
     page = folder / "docs" / "reference" / "configuration.md"
-    found = set(_IN_REFERENCE.findall(page.read_text(encoding="utf-8")))
+    rows = _IN_REFERENCE.findall(page.read_text(encoding="utf-8"))
+    found = {name for name, _ in rows}
     shared = {name[1:] for name in found if name.startswith("…")}
     every = {service + name for service in SERVICES for name in shared}
-    return {name for name in found if not name.startswith("…")} | every
+    files = {f"{name}_FILE" for name, row in rows if _IS_KEY in row}
+    return {name for name in found if not name.startswith("…")} | every | files
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
@@ -85,10 +90,16 @@ def misspelt(
     """Return a sentence for each name that nobody reads and that is meant for us."""
     sentences = []
     for name in sorted(from_file | from_shell):
-        if name in known or FOREIGN.search(name) or _LINK.search(name):
+        if name in known | OF_COMPOSE or _LINK.search(name):
             continue
         in_file = name in from_file
-        near = nearest(name, known, _NEAR if in_file else _VERY_NEAR)
+        if FOREIGN.search(name):
+            near = nearest(name, set(OF_COMPOSE), _VERY_NEAR)
+        elif name.startswith("OTEL_"):
+            # OpenTelemetry has many names that are much alike, and a shell's are its programs'.
+            near = nearest(name, known, _VERY_NEAR) if in_file else ""
+        else:
+            near = nearest(name, known, _NEAR if in_file else _VERY_NEAR)
         ours = name.startswith(OWN_PREFIXES) or (in_file and name.startswith(SHARED_PREFIXES))
         if not near and not ours:
             continue
@@ -105,8 +116,9 @@ def unknown_profiles(folder: Path, profiles: str) -> list[str]:
     offered = sorted(path.stem for path in folder.glob("docker/profiles/*.yml"))
     if not profiles or profiles in offered:
         return []
-    shown = ", or ".join(name for name in offered if name not in {"all", "none"})
-    return [f"COMPOSE_PROFILES is {profiles!r}; it can be {shown} (without spaces)."]
+    shown = ", ".join(name for name in offered if "," not in name and name not in {"all", "none"})
+    said = f"COMPOSE_PROFILES is {profiles!r}; it can be some of {shown}, each once"
+    return [f"{said}, with commas between and no spaces."]
 
 
 def main(folder: Path) -> int:

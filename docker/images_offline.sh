@@ -1,11 +1,12 @@
 #!/bin/sh
-# Builds the stack's images with no image registry: base and Prometheus from Debian's packages, then the
-# services. Writes .env.offline with the names. Needs Debian's packages and the package index alone.
+# Builds the stack's images with no image registry: base, Prometheus and Alertmanager from Debian's packages,
+# then the services. Writes .env.offline with the names. Needs Debian's packages and the package index alone.
 set -eu
 
 cd "$(dirname "$0")/.."
 python_image=${OFFLINE_PYTHON_IMAGE:-offline/python:3.13}
 prometheus_image=${OFFLINE_PROMETHEUS_IMAGE:-offline/prometheus:3.5}
+alertmanager_image=${OFFLINE_ALERTMANAGER_IMAGE:-offline/alertmanager:0.33}
 python_suite=${OFFLINE_PYTHON_SUITE:-trixie}
 prometheus_suite=${OFFLINE_PROMETHEUS_SUITE:-forky}
 authorities=/etc/ssl/certs/ca-certificates.crt
@@ -53,8 +54,7 @@ bootstrap() {
 build_python() {
     bootstrap "$python_suite" ca-certificates,python3-venv,python3-pip,python-is-python3 \
         'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED' |
-        docker import -c "ENV PIP_CERT=$authorities" -c "ENV SSL_CERT_FILE=$authorities" \
-            -c 'CMD ["python3"]' - "$python_image"
+        docker import -c "ENV SSL_CERT_FILE=$authorities" -c 'CMD ["python3"]' - "$python_image"
 }
 
 build_prometheus() {
@@ -63,6 +63,13 @@ build_prometheus() {
         'install -d -o 65534 -g 65534 "$1"/prometheus' |
         docker import -c 'ENTRYPOINT ["/usr/bin/prometheus"]' -c 'USER 65534:65534' \
             -c 'WORKDIR /prometheus' - "$prometheus_image"
+}
+
+build_alertmanager() {
+    bootstrap "$prometheus_suite" ca-certificates,prometheus-alertmanager \
+        'install -d -o 65534 -g 65534 "$1"/alertmanager' |
+        docker import -c 'ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]' -c 'USER 65534:65534' \
+            -c 'WORKDIR /alertmanager' - "$alertmanager_image"
 }
 
 ensure() {
@@ -80,6 +87,7 @@ ensure() {
 
 ensure "$python_image" build_python
 ensure "$prometheus_image" build_prometheus
+ensure "$alertmanager_image" build_alertmanager
 
 echo "images-offline: builds the services' images"
 for file in */Dockerfile sandbox/runner.Dockerfile; do
@@ -95,6 +103,7 @@ cat >.env.offline <<NAMES
 # Written by make images-offline, read by make up-offline.
 PYTHON_IMAGE=$python_image
 PROMETHEUS_IMAGE=$prometheus_image
+ALERTMANAGER_IMAGE=$alertmanager_image
 STACK_TAG=$tag
 COMPOSE_PROFILES=embedded,no-grafana
 NAMES

@@ -41,22 +41,33 @@ refuse_open_grafana() {
                 "write another to secrets/grafana/GRAFANA_ADMIN_PASSWORD, or set that variable in .env."
             ;;
     esac
+    # Grafana reads a password once, into its database.
+    [ ! -e data/grafana/grafana.db ] ||
+        echo "Grafana has been started before and keeps the password that it had then. If that was admin:" \
+            "$compose exec grafana grafana cli admin reset-admin-password NEW"
 }
 
 up_offline() {
     [ -f .env.offline ] || fail "There is no .env.offline yet: run make images-offline first."
+    is_alerting=false
+    ! has_profile alerting || is_alerting=true
     take_offline_names
+    # That file says what has an image; whether alerts are sent on is for its user to say.
+    if $is_alerting && ! has_profile alerting; then COMPOSE_PROFILES=$COMPOSE_PROFILES,alerting; fi
     wanted="volume-init $services embedded-model"
     missing=""
     for pair in "ollama OLLAMA_IMAGE ollama/ollama:0.24.0" \
         "prometheus PROMETHEUS_IMAGE prom/prometheus:v3.5.3" \
+        "alertmanager ALERTMANAGER_IMAGE prom/alertmanager:v0.28.1" \
         "grafana GRAFANA_IMAGE grafana/grafana:11.6.1"; do
         # shellcheck disable=SC2086  # three words
         set -- $pair
+        [ "$1" != alertmanager ] || has_profile alerting || continue
         if has_image "$(setting "$2" "$3")"; then wanted="$wanted $1"; else missing="$missing $1"; fi
     done
     [ -z "$missing" ] ||
         echo "Left out, for their images are not here (docker load brings one in):$missing"
+    case " $wanted " in *" grafana "*) refuse_open_grafana ;; esac
     # shellcheck disable=SC2086  # a list of words
     $compose up -d --no-build $wanted
 }
@@ -78,7 +89,7 @@ choose_compose
 case $command in
     up)
         check_settings
-        refuse_open_grafana
+        has_profile no-grafana || refuse_open_grafana
         choose_files
         $compose up -d --build "$@"
         await_chat
@@ -88,7 +99,6 @@ case $command in
         ;;
     up-offline)
         check_settings
-        refuse_open_grafana
         up_offline
         await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"

@@ -26,6 +26,7 @@ from sandbox_runner.settings import (
 from servicekit.secret_files import is_secret
 from servicekit.settings import ServiceSettings, variable_names
 
+from _build import container_settings
 from _build.markdown import code, page, table
 from _build.services import SERVICES
 
@@ -91,6 +92,8 @@ def render() -> str:
     sections += [f"## {service.name}\n\n{_own_table(service)}" for service in SERVICES]
     sections.append(f"## sandbox-runner\n\n{_runner_table()}")
     sections.append(f"## launcher\n\n{_LAUNCHER.strip()}\n\n{_launcher_table()}")
+    others = "\n".join(sections)
+    sections.append(f"## Containers\n\n{container_settings.render(others)}")
     sections.append(f"## Traces\n\n{_TRACES.strip()}")
     return page("Configuration", _INTRO.strip(), *sections)
 

@@ -2,23 +2,34 @@
 
 Those that need an engine run only where STACK_CONTAINERS=1 asks for them; there nothing is
 skipped. STACK_COMPOSE=v2 takes the newer generation of Compose, else it is docker-compose 1.29. The
-images stand on those of `make images-offline`; PYTHON_IMAGE and PROMETHEUS_IMAGE name others.
+images stand on those of `make images-offline`; PYTHON_IMAGE, PROMETHEUS_IMAGE and
+ALERTMANAGER_IMAGE name others.
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack_support.containers import OURS, Containers, Person, containers, uses_compose_v2
+from stack_support.containers import (
+    OURS,
+    ROOT,
+    Containers,
+    Person,
+    containers,
+    run,
+    uses_compose_v2,
+)
 
 WANTED = os.environ.get("STACK_CONTAINERS") == "1"
 # What looks at files alone runs everywhere.
 _WITHOUT_ENGINE = {
     "test_backup_script.py",
     "test_check_settings.py",
+    "test_compose_file.py",
     "test_dockerfiles.py",
     "test_model_choice.py",
     "test_ollama_pull.py",
@@ -52,6 +63,17 @@ def room() -> Iterator[Path]:
 def ordinary(room: Path) -> Person:
     """A user who is not root, may reach the engine, and has a home of its own."""
     return Person.ordinary(room / "home")
+
+
+@pytest.fixture(scope="session")
+def grafana_image() -> Iterator[str]:
+    """An image that stands in for Grafana's, which can't be had here."""
+    name = f"stack-test-grafana:{secrets.token_hex(4)}"
+    base = ("--build-arg", f"BASE_IMAGE={os.environ.get('PYTHON_IMAGE', 'offline/python:3.13')}")
+    folder = ROOT / "tests" / "support" / "grafana"
+    run("docker", "build", "--quiet", *base, "--tag", name, str(folder), seconds=120)
+    yield name
+    run("docker", "image", "rm", "--force", name)
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,9 @@ def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
         ("BIND_ADRESS", "BIND_ADDRESS"),
         ("middleware_port", "MIDDLEWARE_PORT"),
         ("PYTHON_IMGE", "PYTHON_IMAGE"),
+        ("COMPOSE_PROFILE", "COMPOSE_PROFILES"),
+        ("COMPOSE_PROFILS", "COMPOSE_PROFILES"),
+        ("OTEL_EXPORTER_OTLP_ENDPOIN", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ],
 )
 def test_a_misspelt_name_is_found_with_the_nearest_right_one(
@@ -89,9 +92,20 @@ def test_the_example_uncommented_is_right(folder: Path) -> None:
 
 
 def test_what_is_meant_for_others_is_left_alone(folder: Path) -> None:
-    shell = {"EDITOR": "vi", "OPENAI_ORG_ID": "x", "OLLAMA_HOST": "y", "SANDBOX_PORT_8001_TCP": "z"}
+    shell = {
+        "EDITOR": "vi",
+        "OPENAI_ORG_ID": "x",
+        "OLLAMA_HOST": "y",
+        "SANDBOX_PORT_8001_TCP": "z",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x",
+        "COMPOSE_ENV_FILES": "y",
+    }
+    dotenv = (
+        "TEAM=blue\nCOMPOSE_PROJECT_NAME=x\nHTTPS_PROXY=y\nCOMPOSE_PARALLEL_LIMIT=4\n"
+        "OTEL_EXPORTER_OTLP_PROTOCOL=x\nCOMPOSE_PATH_SEPARATOR=:\nCOMPOSE_ENV_FILES=.env\n"
+    )
 
-    assert check(folder, "TEAM=blue\nCOMPOSE_PROJECT_NAME=x\nHTTPS_PROXY=y\n", **shell) == (0, "")
+    assert check(folder, dotenv, **shell) == (0, "")
 
 
 def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
@@ -101,12 +115,25 @@ def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
     assert "SANDBOX_QUEUE_LIMIT is for make local" in said
 
 
-@pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu"])
+def test_the_file_of_a_key_is_for_make_local_too(folder: Path) -> None:
+    status, said = check(folder, "LLM_API_KEY_FILE=/path\n")
+
+    assert (status, said) == (
+        0,
+        ".env: LLM_API_KEY_FILE is for make local; the containers don't get it.\n",
+    )
+
+
+@pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu", "alerting,alerting"])
 def test_profiles_that_are_none_are_found(folder: Path, profiles: str) -> None:
     status, said = check(folder, f"COMPOSE_PROFILES={profiles}\n")
 
     assert status == 1
-    assert "embedded,alerting" in said
+    assert "it can be some of alerting, embedded, no-grafana, each once" in said
+
+
+def test_profiles_may_stand_in_any_order(folder: Path) -> None:
+    assert check(folder, "COMPOSE_PROFILES=no-grafana,alerting,embedded\n") == (0, "")
 
 
 def test_a_line_that_is_no_assignment_is_named_without_its_value(folder: Path) -> None:

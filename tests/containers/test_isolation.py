@@ -78,6 +78,15 @@ def test_a_container_holds_no_privilege(stack: Containers, service: str) -> None
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
 
+@pytest.mark.parametrize("service", OURS)
+def test_an_image_holds_no_setting_of_pip(stack: Containers, service: str) -> None:
+    image = f"mcp-stack/{service}:{stack.env['STACK_TAG']}"
+    (inspected,) = json.loads(run("docker", "image", "inspect", image))
+
+    assert not [each for each in inspected["Config"]["Env"] if each.startswith(("PIP_", "UV_"))]
+    assert "False" in stack.inside(service, "import os; print(os.path.exists('/etc/pip.conf'))")
+
+
 # Finds, as the container's own user, each folder and file that it could change.
 _WRITABLE = """
 import json, os

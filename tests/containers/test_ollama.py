@@ -100,18 +100,20 @@ def image(room: Path, registry: Registry, ollama_binary: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def default_stack(
-    room: Path, ordinary: Person, registry: Registry, image: str
+    room: Path, ordinary: Person, registry: Registry, image: str, grafana_image: str
 ) -> Iterator[Containers]:
     """The stack as it starts with no setting but the images and the model's name."""
     folder = room / "ollama" / "mcp-stack"
+    # In the home of a user of our own; a developer's models are none of our business.
+    models = {} if ordinary.home else {"OLLAMA_DATA_DIR": str(folder / "data" / "ollama")}
     with containers(
         folder,
         person=ordinary,
-        # Grafana's image alone is not here.
-        COMPOSE_PROFILES="no-grafana",
+        COMPOSE_PROFILES="",
         OLLAMA_IMAGE=image,
+        GRAFANA_IMAGE=grafana_image,
         LLM_MODEL_NAME=named("caller"),
-        OLLAMA_DATA_DIR=str(folder / "data" / "ollama"),
+        **models,
     ) as stack:
         try:
             stack.compose("build", *SERVICES, seconds=900)
@@ -156,6 +158,20 @@ def test_failing_pull_is_explained_and_stops_nothing(default_stack: Containers) 
     assert default_stack.is_healthy("middleware")
     assert default_stack.is_healthy("ollama")
     assert default_stack.execute("print(6*7)")["output"].strip() == "42"
+
+
+def test_with_no_profile_all_of_it_starts_without_a_warning(
+    default_stack: Containers, ordinary: Person
+) -> None:
+    default_stack.wait_healthy("prometheus", "grafana", "ollama")
+    assert not default_stack.id_of("embedded-model")
+    assert not default_stack.id_of("alertmanager")
+    with httpx.Client(trust_env=False, timeout=10) as client:
+        assert client.get(f"{default_stack.url('GRAFANA')}/api/health").is_success
+    said = default_stack.run("sh", "-c", "$COMPOSE up -d 2>&1 && $COMPOSE config -q 2>&1")
+    assert not [line for line in said.lower().splitlines() if "warn" in line or "undefined" in line]
+    if ordinary.home:
+        assert (ordinary.home / "docker-data" / "ollama").is_dir()
 
 
 def test_ready_says_what_is_missing_while_the_service_is_healthy(
@@ -266,6 +282,30 @@ def test_pull_that_is_killed_goes_on(default_stack: Containers) -> None:
         within=30,
         what="the pull was started again",
     )
+
+
+# The model has two megabytes.
+_SMALL_DISK = """services:
+  ollama:
+    volumes: [{type: tmpfs, target: /root/.ollama, tmpfs: {size: 1000000}}]
+"""
+
+
+def test_full_disk_is_explained_and_stops_nothing(default_stack: Containers) -> None:
+    (default_stack.folder / "small.yml").write_text(_SMALL_DISK, encoding="utf-8")
+    small = default_stack.with_settings(COMPOSE_FILE="docker-compose.yml:small.yml")
+    small.compose("up", "-d", "--no-deps", "ollama")
+    small.wait_healthy("ollama")
+    stack = use(small, "caller")
+
+    def is_explained() -> bool:
+        status, answer = ask(stack)
+        return status == 502 and "the disk is full; make room" in answer["detail"]
+
+    wait_until(is_explained, within=60, what="the chat says that the disk is full")
+    assert "failed: the disk is full" in stack.compose("logs", "ollama-pull")
+    assert stack.is_healthy("ollama")
+    assert stack.execute("print(6*7)")["output"].strip() == "42"
 
 
 def test_with_another_endpoint_nothing_is_pulled(default_stack: Containers) -> None:

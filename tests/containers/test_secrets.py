@@ -83,31 +83,19 @@ def test_a_key_is_closed_to_other_users_of_the_host(
         run("sh", "-c", f": >>'{path}'", prefix=stack.person.prefix)
 
 
-# What Grafana's image has: a program /run.sh, and no idea of our files.
-_STAND_IN = """FROM {image}
-RUN printf '#!/bin/sh\\necho "password is $GF_SECURITY_ADMIN_PASSWORD"\\n' >/run.sh \\
- && chmod 755 /run.sh
-"""
-
-
-def test_grafana_starts_with_the_password_of_its_file(stack: Containers) -> None:
-    image = f"{stack.project}-grafana"
-    folder = stack.folder / "stand-in"
-    run("mkdir", str(folder), prefix=stack.person.prefix)
-    (folder / "Dockerfile").write_text(_STAND_IN.format(image=stack.env["PYTHON_IMAGE"]))
-    run("docker", "build", "--quiet", "--tag", image, str(folder), seconds=120)
-    profiles = {"COMPOSE_PROFILES": "embedded", "GRAFANA_IMAGE": image}
+def test_grafana_starts_with_the_password_of_its_file(
+    stack: Containers, grafana_image: str
+) -> None:
+    with_grafana = stack.with_settings(COMPOSE_PROFILES="embedded", GRAFANA_IMAGE=grafana_image)
+    start = ("run", "--rm", "--no-deps", "-T", "grafana", "only-say")
     try:
-        with_grafana = Containers(stack.folder, {**stack.env, **profiles}, stack.person)
-        start = ("run", "--rm", "--no-deps", "-T", "grafana")
         assert "password is admin" in with_grafana.compose(*start)
 
         write(stack, "grafana", "GRAFANA_ADMIN_PASSWORD", "of the file")
         with_grafana.compose("run", "--rm", "--no-deps", "-T", "volume-init")
         assert "password is of the file" in with_grafana.compose(*start)
 
-        typed = {**with_grafana.env, "GRAFANA_ADMIN_PASSWORD": "typed"}
-        assert "password is typed" in Containers(stack.folder, typed, stack.person).compose(*start)
+        typed = with_grafana.with_settings(GRAFANA_ADMIN_PASSWORD="typed")
+        assert "password is typed" in typed.compose(*start)
     finally:
-        run("docker", "image", "rm", "--force", image)
         (stack.folder / "secrets" / "grafana" / "GRAFANA_ADMIN_PASSWORD").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The engine's side of the script: its runtimes, a Compose that is there, a healthy container.
 _DOCKER = """#!/bin/sh
 echo "$*" >>"$ASKED"
+echo "profiles: $COMPOSE_PROFILES" >>"$ASKED"
 case "$*" in
     "info --format"*) echo "$RUNTIMES" ;;
     "compose ps -q"*) echo some-container ;;
@@ -119,6 +120,37 @@ def test_the_known_password_stays_behind_loopback(checkout: Checkout, password: 
     assert "up -d" not in checkout.asked()
 
 
+def test_without_grafana_its_password_refuses_nothing(checkout: Checkout) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
+    checkout.write(".env.offline", "COMPOSE_PROFILES=embedded,no-grafana\n")
+
+    assert checkout.make("up", COMPOSE_PROFILES="embedded,no-grafana")[0] == 0
+    assert checkout.make("up-offline")[0] == 0
+
+
+def test_offline_too_the_known_password_stays_behind_loopback(checkout: Checkout) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
+    checkout.write(".env.offline", "COMPOSE_PROFILES=embedded,no-grafana\n")
+
+    status, said = checkout.make("up-offline", IMAGES="grafana/grafana:11.6.1")
+
+    assert status == 1
+    assert "its password is still admin" in said
+    assert " up -d" not in checkout.asked()
+
+
+def test_who_opens_an_older_grafana_is_told_which_password_it_has(checkout: Checkout) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD=another\n")
+    assert "keeps the password" not in checkout.make("up")[1]
+    checkout.write("data/grafana/grafana.db", "")
+
+    status, said = checkout.make("up")
+
+    assert status == 0, said
+    assert "keeps the password that it had then" in said
+    assert "reset-admin-password" in said
+
+
 def test_another_password_may_be_opened(checkout: Checkout) -> None:
     checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
     checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", "another\n")
@@ -137,6 +169,22 @@ def test_offline_only_what_has_an_image_is_started(checkout: Checkout) -> None:
     assert "(docker load brings one in): ollama grafana" in said
     started = next(line for line in checkout.asked().splitlines() if " up -d " in line)
     assert started.endswith("middleware embedded-model prometheus")
+
+
+def test_offline_alerts_are_sent_on_where_that_is_chosen(checkout: Checkout) -> None:
+    checkout.write(
+        ".env.offline",
+        "ALERTMANAGER_IMAGE=own/alertmanager:1\nCOMPOSE_PROFILES=embedded,no-grafana\n",
+    )
+
+    status, said = checkout.make(
+        "up-offline", IMAGES="own/alertmanager:1", COMPOSE_PROFILES="alerting"
+    )
+
+    assert status == 0, said
+    started = next(line for line in checkout.asked().splitlines() if " up -d " in line)
+    assert started.endswith("embedded-model alertmanager")
+    assert "profiles: embedded,no-grafana,alerting" in checkout.asked()
 
 
 def test_offline_without_images_says_how_to_get_them(checkout: Checkout) -> None:

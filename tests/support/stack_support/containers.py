@@ -30,7 +30,10 @@ OURS = (
 PUBLISHED = ("MCP_SERVER", "MIDDLEWARE", "OLLAMA", "PROMETHEUS", "GRAFANA")
 COMPOSE_COMMANDS = {True: ("docker", "compose"), False: ("docker-compose",)}
 # Of the developer's shell, these must not steer a stack under test.
-_FOREIGN_PREFIXES = ("COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_", "STACK_TAG", "BIND_ADDRESS")
+_FOREIGN_PREFIXES = (
+    *("ALERTMANAGER_", "COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_"),
+    *("STACK_TAG", "BIND_ADDRESS"),
+)
 _UNPRIVILEGED_ID = 23477
 
 
@@ -235,6 +238,7 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "STACK_TAG": name,
         "PYTHON_IMAGE": os.environ.get("PYTHON_IMAGE", "offline/python:3.13"),
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
+        "ALERTMANAGER_IMAGE": os.environ.get("ALERTMANAGER_IMAGE", "offline/alertmanager:0.33"),
         "HEALTH_INTERVAL": "2s",
         # A machine that other tests keep busy needs longer to start.
         "HEALTH_START_PERIOD": "180s",
@@ -298,7 +302,12 @@ def remove(stack: Containers, *, with_images: bool) -> None:
     if with_images:
         names = [f"mcp-stack/{service}:{stack.env['STACK_TAG']}" for service in OURS]
         here = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
-        if built := [name for name in names if name in here]:
+        # What another project built under the same tag has left these without a name; Compose v2
+        # notes its project in them.
+        ours = ("dangling=true", f"label=com.docker.compose.project={stack.project}")
+        filters = [word for each in ours for word in ("--filter", each)]
+        nameless = run("docker", "images", "--quiet", *filters).split()
+        if built := [*(name for name in names if name in here), *nameless]:
             run("docker", "image", "rm", "--force", *built, seconds=120)
     shutil.rmtree(stack.folder, ignore_errors=True)
     if stack.folder.exists():

@@ -1,0 +1,72 @@
+"""What every service of `docker-compose.yml` has, those whose images are not here included."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Give the text of each service by its name."""
+    services = text.split("\nservices:\n")[1].split("\nvolumes:\n", maxsplit=1)[0]
+    parts = re.split(r"^  ([a-z][\w-]*):\n", services, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+SERVICES = blocks(COMPOSE)
+ONE_SHOT = {"volume-init", "ollama-pull"}
+# The anchor that our own services have in common.
+COMMON = COMPOSE.split("x-service: &service\n")[1].split("\n\n")[0]
+SLOW = {"ollama", "ollama-pull", "grafana"}
+
+
+def whole(service: str) -> str:
+    text = SERVICES[service]
+    return text + COMMON if "<<: *service\n" in text else text
+
+
+def waits_for(service: str) -> set[str]:
+    """Give all that has to be there before a service, what that waits for included."""
+    named = re.findall(r"^      ([\w-]+): \{condition: ", SERVICES[service], flags=re.MULTILINE)
+    return {*named, *(each for name in named for each in waits_for(name))}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_confined_and_bounded(service: str) -> None:
+    text = whole(service)
+
+    assert "<<: *confined\n" in text
+    assert re.search(r"^ +mem_limit: ", text, flags=re.MULTILINE)
+    assert re.search(r"^ +pids_limit: ", text, flags=re.MULTILINE)
+    assert re.search(r"^ +(cpus|cpu_shares): ", text, flags=re.MULTILINE)
+    assert re.search(r"^ +restart: ", text, flags=re.MULTILINE)
+    assert ("healthcheck:\n" in text) is (service not in ONE_SHOT)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_who_mounts_what_is_made_readable_waits_for_that(service: str) -> None:
+    """Under a strict umask a clone is its owner's alone until volume-init has been there."""
+    mounted = re.findall(r"\./(?:data|docker|middleware|monitoring|secrets)/", SERVICES[service])
+
+    assert service == "volume-init" or not mounted or "volume-init" in waits_for(service)
+
+
+def test_the_command_that_carries_images_over_names_all_that_are_built() -> None:
+    script = (ROOT / "docker" / "images_offline.sh").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "docker-build-pattern.md").read_text(encoding="utf-8")
+    built = re.findall(r"_IMAGE:-(offline/[^}]+)\}", script)
+    (command,) = re.findall(r"^docker save (.+?) \| gzip", page, flags=re.MULTILINE | re.DOTALL)
+
+    assert built
+    assert [name for name in built if name not in command.split()] == []
+    version = re.search(r"^tag=\$\{STACK_TAG:-(.+)\}$", script, flags=re.MULTILINE)
+    assert version
+    assert f"mcp-stack/*:{version[1]}" in command
+
+
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - SLOW))
+def test_nothing_waits_for_a_model_or_for_pictures(service: str) -> None:
+    assert not waits_for(service) & SLOW
