@@ -52,7 +52,7 @@ def _router() -> APIRouter:
 
 
 @asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[str]:
+async def idle(_: FastAPI) -> AsyncIterator[str]:
     yield "wiring"
 
 
@@ -62,7 +62,7 @@ def toy_app(**options: object) -> Service:
         name="toy",
         summary="A toy",
         settings=settings,
-        lifespan=_lifespan,
+        lifespan=idle,
         routers=[_router()],
         **options,
     )

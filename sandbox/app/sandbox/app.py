@@ -91,6 +91,7 @@ def create_app(
         dependencies=_dependencies,
         health_details=_report,
         raw_bodies=(files.UPLOADS,),
+        hot_routes=(execute.HOT,),
         mcp=RouteTools("tool", _INSTRUCTIONS),
         default_deadline_seconds=settings.request_deadline_seconds,
     )

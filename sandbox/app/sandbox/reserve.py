@@ -17,7 +17,7 @@ from sandbox.limits import NO_LIMITS
 from sandbox.metrics import SPARE_SESSIONS
 
 # The run that took the last one has the processors first.
-_REST_SECONDS: Final = 0.02
+_REST_SECONDS: Final = 0.005
 # Where there was no place, those who wait for one come before a spare.
 _FULL_REST_SECONDS: Final = 2.0
 _OPEN_SECONDS: Final = 10.0

@@ -8,7 +8,7 @@ Outermost first:
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -70,7 +70,10 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        # A plain mapping: `Headers` goes through all of them for each that is asked for.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         context = context_from_headers(
             headers, default_deadline_seconds=self._default_deadline_seconds
         )
@@ -102,7 +105,7 @@ class Telemetry:
                 )
 
 
-def _span_of(scope: Scope, headers: Headers) -> Span:
+def _span_of(scope: Scope, headers: Mapping[str, str]) -> Span:
     if scope["path"] in QUIET_ROUTES:
         return NOTHING
     return served(scope["method"], headers.get(TRACEPARENT_HEADER))
@@ -233,7 +236,7 @@ class BodyRules:
             )
         body = await self._read(receive)
         if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replayed(body, receive), send)
 
     def _is_raw(self, scope: Scope) -> bool:
         return any(
@@ -273,14 +276,15 @@ class BodyRules:
             ) from None
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already, and then what else comes."""
     is_given = False
 
-    async def replayed() -> Message:
+    async def replay() -> Message:
         nonlocal is_given
         if is_given:
             return await receive()
         is_given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replayed
+    return replay

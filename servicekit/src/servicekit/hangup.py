@@ -63,6 +63,7 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientHungUp("The client closed the connection before the answer was there.")
         return task.result()
     finally:
-        for each in (task, watch):
-            each.cancel()
-        await ended(task, watch)
+        watch.cancel()  # nothing of it is left to wait for
+        if not task.done():
+            task.cancel()
+            await ended(task)

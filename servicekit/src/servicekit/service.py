@@ -26,6 +26,7 @@ from servicekit.errors import (
 )
 from servicekit.guard import CallerPolicy
 from servicekit.health import Dependency, HealthMonitor, HealthReport, NotReady, Readiness
+from servicekit.hot_route import HotRoute, HotRoutes
 from servicekit.logs import configure_logs, get_logger
 from servicekit.metrics import metrics_response
 from servicekit.otlp import exported
@@ -102,6 +103,7 @@ def build_app(
     health_details: Callable[[W], Mapping[str, object]] = _no_details,
     mcp: Mountable | None = None,
     raw_bodies: Sequence[RawBody] = (),
+    hot_routes: Sequence[HotRoute[Any]] = (),
     default_deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
     cors_origins: Sequence[str] = (),
 ) -> Service:
@@ -124,6 +126,8 @@ def build_app(
     raw_bodies
         Methods and paths (a regular expression) whose bodies are not JSON and are not read
         beforehand; their routes bound them themselves.
+    hot_routes
+        Routes of the routers that have a short way as well; see `servicekit.hot_route`.
     default_deadline_seconds
         The deadline of a request that brings none.
     cors_origins
@@ -161,9 +165,12 @@ def build_app(
             settings,
             name,
             raw_bodies=raw_bodies,
+            hot_routes=hot_routes,
             default_deadline_seconds=default_deadline_seconds,
             cors_origins=cors_origins,
         ),
+        # We write our own spans; to see that nobody wants these takes time in each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in (*routers, _operations()):
         service.include_router(router)
@@ -179,6 +186,7 @@ def _layers(
     name: str,
     *,
     raw_bodies: Sequence[RawBody],
+    hot_routes: Sequence[HotRoute[Any]],
     default_deadline_seconds: float,
     cors_origins: Sequence[str],
 ) -> list[Middleware]:
@@ -189,20 +197,22 @@ def _layers(
         hosts=settings.allowed_hosts,
         origins=(*settings.allowed_origins, *cors_origins),
     )
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=list(cors_origins),
+        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+        # A browser's MCP client must see these, or it can't go on after `initialize`.
+        expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
+    )
     return [
         Middleware(Telemetry, default_deadline_seconds=default_deadline_seconds),
         Middleware(CallerGuard, policy=policy, variable_prefix=prefix),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
-            allow_headers=["*"],
-            # A browser's MCP client must see these, or it can't go on after `initialize`.
-            expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
-        ),
+        *([cross_origin] if cors_origins else []),
         # Inside CORS: a listed page may read why its body was refused.
         Middleware(ErrorBoundary),
         Middleware(BodyRules, max_body_bytes=settings.max_body_bytes, raw_bodies=raw_bodies),
+        *([Middleware(HotRoutes, routes=hot_routes)] if hot_routes else []),
     ]
 
 
@@ -325,6 +335,8 @@ def server_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Nobody stands before us whose word on a caller's address would count.
+        proxy_headers=False,
         # Whole seconds are what uvicorn takes; zero would mean "wait for ever".
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         # Uvicorn's own five seconds are just the pace of our health checks, one of which then

@@ -1,10 +1,11 @@
 """Run code."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from servicekit.context import current_context
 from servicekit.hangup import until_hangup
+from servicekit.hot_route import HotRoute
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
 from sandbox.execution import RunListener
@@ -40,12 +41,30 @@ async def execute(order: ExecuteRequest, request: Request) -> Any:
     events: `started` (`execution_id`, `session_id`), `stdout` and `stderr` (`text`), and at the
     end `result`, the object that the JSON form answers, or `error`, a problem document.
     """
+    if not wants_events(request.headers.get("accept", "")):
+        return await run_at_once(order, request)
     context = current_context()
     execution, client = wiring_of(request).execution, client_of(request, context)
 
-    async def run(listener: RunListener | None = None) -> ExecuteResult:
+    async def run(listener: RunListener) -> ExecuteResult:
         return await execution.execute(order, client=client, context=context, listener=listener)
 
-    if wants_events(request.headers.get("accept", "")):
-        return RunStream(run)
-    return await until_hangup(request, run())
+    return RunStream(run)
+
+
+async def run_at_once(order: ExecuteRequest, request: Request) -> ExecuteResult:
+    """Run a cell and return how it ended, for callers who wait for the whole answer."""
+    context = current_context()
+    run = wiring_of(request).execution.execute(
+        order, client=client_of(request, context), context=context
+    )
+    return await until_hangup(request, run)
+
+
+# A cell in a live session takes less time than a framework takes to find out what to call.
+HOT: Final = HotRoute(
+    path="/execute",
+    order=ExecuteRequest,
+    answer=run_at_once,
+    takes=lambda headers: not wants_events(headers.get("accept", "")),
+)
