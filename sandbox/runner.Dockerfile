@@ -30,7 +30,8 @@ RUN umask 022 \
 # 3. The image: an interpreter, the folders, and no installer.
 FROM ${PYTHON_IMAGE}
 RUN rm -rf /usr/bin/pip* /usr/local/bin/pip* /usr/lib/python3/dist-packages/pip* \
-      /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
+      /usr/local/lib/python3*/site-packages/pip* /usr/lib/python3*/ensurepip \
+      /usr/local/lib/python3*/ensurepip /usr/share/python-wheels
 COPY --from=dependencies /opt/cells /opt/cells
 COPY --from=package /opt/docker /opt/docker
 COPY --from=package /opt/app /opt/app
