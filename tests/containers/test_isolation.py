@@ -79,6 +79,16 @@ def test_a_container_holds_no_privilege(stack: Containers, service: str) -> None
 
 
 @pytest.mark.parametrize("service", OURS)
+def test_an_image_holds_no_pip_and_no_way_to_one(stack: Containers, service: str) -> None:
+    look = "from importlib.util import find_spec as find; print(find('pip'), find('ensurepip'))"
+    code = (
+        "import subprocess, sys\nfor each in (sys.executable, sys._base_executable):\n"
+        f"    subprocess.run([each, '-I', '-c', {look!r}], check=True)"
+    )
+    assert stack.inside(service, code).splitlines() == ["None None"] * 2
+
+
+@pytest.mark.parametrize("service", OURS)
 def test_an_image_holds_no_setting_of_pip(stack: Containers, service: str) -> None:
     image = f"mcp-stack/{service}:{stack.env['STACK_TAG']}"
     (inspected,) = json.loads(run("docker", "image", "inspect", image))
