@@ -132,6 +132,17 @@ def test_syntax_error_without_a_header_is_an_error() -> None:
     assert sentence == "The code failed in line 1 with `SyntaxError: '(' was never closed`."
 
 
+def test_failure_inside_a_library_is_told_by_the_line_of_the_user_s_own_code() -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "<cell 1>", line 2, in <module>\n    json.loads("{oops")\n'
+        '  File "/usr/lib/python3.11/json/decoder.py", line 353, in raw_decode\n    obj, end = …\n'
+        "json.decoder.JSONDecodeError: Expecting property name: line 1 column 2 (char 1)"
+    )
+    sentence = sentence_for(RunCode("…"), "execute_code", text)
+    assert sentence.startswith("The code failed in line 2 with `json.decoder.JSONDecodeError:")
+
+
 def test_run_without_output_is_said_once() -> None:
     text = "The code ran and printed nothing."
     assert sentence_for(RunCode("x = 1"), "execute_code", text) == text

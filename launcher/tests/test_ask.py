@@ -100,10 +100,26 @@ def test_proxy_is_not_used_for_our_own_service(tmp_path: Path, monkeypatch: Any)
         assert asked_of(tmp_path, port, "hello")[0] == ANSWERED
 
 
-def test_strange_answer_is_a_failure_and_no_crash() -> None:
+def test_pictures_are_saved_and_their_paths_printed(tmp_path: Path) -> None:
+    call = {
+        "name": "execute_code",
+        "arguments": {},
+        "output": "3 peaks\n[1 picture attached]\n[image: image/png]",
+        "images": [{"media_type": "image/png", "data": "iVBORw=="}],
+    }
+    with chat_service(200, {"response": "Drawn.", "tool_calls": [call]}, []) as port:
+        _, out, _ = asked_of(tmp_path, port, "plot")
+    *lines, told, answer = out.splitlines()
+    assert (lines, answer) == (["→ execute_code {}", "    3 peaks"], "Drawn.")
+    path = Path(told.removeprefix("    picture: "))
+    assert path.suffix == ".png"
+    assert path.read_bytes() == b"\x89PNG"
+
+
+def test_strange_answer_is_a_failure_and_no_crash(tmp_path: Path) -> None:
     for answer in (ChatAnswer(200, None), ChatAnswer(500, "x"), ChatAnswer(None, "refused")):
         out, err = io.StringIO(), io.StringIO()
-        assert render(answer, out=out, err=err) == FAILED
+        assert render(answer, out=out, err=err, pictures=tmp_path) == FAILED
         assert err.getvalue().startswith("The chat failed")
 
 

@@ -167,7 +167,8 @@ def _raised(what: str, text: str, action: Action | None) -> str:
     lines = [line for line in trace.splitlines() if line.strip()]
     flat = [line for line in lines if not line.startswith((" ", "\t")) and EXCEPTION.match(line)]
     last = flat[-1] if flat else lines[-1].strip()
-    places = re.findall(r"line (\d+)", trace)
+    # A library's own lines are nothing that the user wrote; nor is "line 1" in an error's words.
+    places = re.findall(r'^  File "<cell[^"]*>", line (\d+)', trace, re.MULTILINE)
     where = f" in line {places[-1]}" if places and isinstance(action, RunCode | None) else ""
     sentence = f"{what}{where} with {_inline(last.strip())}."
     missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", last)

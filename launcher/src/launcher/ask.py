@@ -1,9 +1,12 @@
 """`make ask`: one question, its tool calls and its answer, a right exit status."""
 
 import asyncio
+import base64
 import dataclasses
 import http.client
 import json
+import os
+import re
 import sys
 import tempfile
 import time
@@ -25,6 +28,8 @@ _DEFAULT_CHAT_SECONDS = 60.0
 _MARGIN_SECONDS = 10.0
 _START_WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+# What stands for pictures in the text that a model reads.
+_PICTURE_NOTES = re.compile(r"^\[(?:\d+ pictures? attached|image: [^\]]+)\]\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ def ask(settings: LauncherSettings, question: str, *, out: TextIO, err: TextIO) 
         return USAGE
     url = running_chat(settings)
     if url is not None:
-        return render(_post_chat(settings, url, question), out=out, err=err)
+        answer = _post_chat(settings, url, question)
+        return render(answer, out=out, err=err, pictures=_pictures_folder(settings))
     return asyncio.run(_ask_own_stack(settings, question, out=out, err=err))
 
 
@@ -76,7 +82,8 @@ async def _ask_own_stack(
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait([asking, stopping], return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
-                status = render(asking.result(), out=out, err=err)
+                answer = asking.result()
+                status = render(answer, out=out, err=err, pictures=_pictures_folder(settings))
             stopping.cancel()
             stop.set()
 
@@ -100,21 +107,50 @@ def private_settings(settings: LauncherSettings, run_dir: Path) -> LauncherSetti
     )
 
 
-def render(answer: ChatAnswer, *, out: TextIO, err: TextIO) -> int:
-    """Print tool calls and answer, or the problem; give the exit status."""
+def _pictures_folder(settings: LauncherSettings) -> Path:
+    return settings.run_dir / "pictures"
+
+
+def render(answer: ChatAnswer, *, out: TextIO, err: TextIO, pictures: Path) -> int:
+    """Print tool calls and answer, or the problem; give the exit status.
+
+    Parameters
+    ----------
+    pictures
+        The folder that pictures are saved in; each one's path is printed.
+    """
     if answer.status != _OK or not isinstance(answer.body, dict):
         err.write(_problem_text(answer) + "\n")
         return FAILED
-    out.writelines(_call_text(call) + "\n" for call in answer.body.get("tool_calls") or [])
+    for call in answer.body.get("tool_calls") or []:
+        out.write(_call_text(call) + "\n")
+        out.writelines(
+            f"    picture: {path}\n" for path in _saved(call.get("images") or [], pictures)
+        )
     out.write(f"{answer.body.get('response', '')}\n")
     out.flush()
     return ANSWERED
+
+
+def _saved(images: list[dict[str, str]], folder: Path) -> list[Path]:
+    """Save pictures under names that are not taken yet."""
+    paths = []
+    for image in images:
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = re.sub(r"\W", "", image["media_type"].rpartition("/")[2])
+        descriptor, name = tempfile.mkstemp(f".{kind}", "picture-", folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64decode(image["data"]))
+        paths.append(Path(name))
+    return paths
 
 
 def _call_text(call: dict[str, Any]) -> str:
     arguments = json.dumps(call.get("arguments"), ensure_ascii=False)
     mark = "✗" if call.get("is_error") else "→"
     output = str(call.get("output", "")).rstrip()
+    if call.get("images"):
+        output = _PICTURE_NOTES.sub("", output).rstrip()  # their paths follow
     lines = "".join(f"\n    {line}" for line in output.splitlines())
     return f"{mark} {call.get('name')} {arguments}{lines}"
 
