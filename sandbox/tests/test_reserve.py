@@ -18,6 +18,7 @@ from sandbox_support.serving import service_settings, serving
 from servicekit.deadline import Deadline
 from servicekit.wire.execution import ResourceLimits
 
+from sandbox import reserve as reserve_module
 from sandbox.app import create_app
 
 _BOUNDS = ResourceLimits(memory_bytes=512 << 20, processes=64)
@@ -152,6 +153,36 @@ async def test_runner_that_is_down_is_asked_again_when_somebody_has_found_it() -
         runner.is_down = False
         assert await open_at(reserve) is not None
         await until(lambda: len(runner.opened) == 2)
+
+
+async def test_spare_that_is_lost_is_replaced_before_anybody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reserve_module, "_LOOK_SECONDS", 0.02)
+    runner, path = Runner(), [Path("/sets/old")]
+    async with kept(runner, path=lambda: path[0]):
+        await until(lambda: len(runner.opened) == 1)
+        runner.opened[0].is_alive = False
+        await until(lambda: len(runner.opened) == 2)
+        path[0] = Path("/sets/new")
+        await until(lambda: len(runner.opened) == 3)
+        assert not runner.opened[1].is_alive
+        assert runner.opened[2].path == path[0]
+
+
+async def test_reserve_goes_on_after_what_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve_module, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(reserve_module, "_FULL_REST_SECONDS", 0.02)
+    troubles = [RuntimeError("a defect")]
+
+    def path() -> Path | None:
+        if troubles:
+            raise troubles.pop()
+        return None
+
+    runner = Runner()
+    async with kept(runner, path=path):
+        await until(lambda: len(runner.opened) == 1)
 
 
 async def test_no_spare_is_kept_where_none_is_wanted() -> None:

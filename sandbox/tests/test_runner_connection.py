@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from sandbox.adapters.runner_connection import Connection
 from sandbox_runner import protocol
 from sandbox_runner.protocol import Frame, FrameKind
@@ -97,6 +98,55 @@ async def test_what_came_before_the_end_is_given_and_then_the_end_is_told() -> N
         assert not connection.is_open
         with pytest.raises(ConnectionError):
             await connection.send(protocol.Cancel())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("who", ["we", "the runner"])
+def test_what_comes_too_late_is_told_alike_on_every_loop(
+    loop: Callable[[], asyncio.AbstractEventLoop], who: str
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if who == "the runner":
+            writer.transport.abort()
+        await reader.read()
+
+    async def send_late() -> None:
+        async with connected(talk) as connection:
+            if who == "we":
+                connection.abort()
+            await asyncio.sleep(0.05)
+            for send in (
+                lambda: connection.send(protocol.Cancel()),
+                lambda: connection.send_piece(_PIECE),
+            ):
+                with pytest.raises(ConnectionError):
+                    await send()
+            with pytest.raises(ConnectionError):
+                connection.post(protocol.Cancel())
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(send_late())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_sender_who_waits_is_told_that_the_runner_has_gone(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+
+    async def send_all(connection: Connection) -> None:
+        for _ in range(_PIECES):
+            await connection.send_piece(_PIECE)
+
+    async def until_told() -> None:
+        async with connected(talk) as connection:
+            with pytest.raises(ConnectionError):
+                await send_all(connection)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(until_told())
 
 
 async def test_what_is_no_frame_ends_the_connection_with_the_reason() -> None:

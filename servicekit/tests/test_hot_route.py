@@ -7,9 +7,10 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from servicekit.errors import TooBusy
+from servicekit.errors import TooBusy, UpstreamUnavailable
 from servicekit.hot_route import HotRoute
 from servicekit.service import build_app
+from structlog.testing import capture_logs
 
 from .conftest import ToySettings, idle, serving
 
@@ -28,6 +29,8 @@ class Answer(BaseModel):
 async def _short_way(order: Order, request: Request) -> Answer:
     if order.number < 0:
         raise TooBusy("Later.", retry_after_seconds=7.0)
+    if order.number == 502:  # the status that is wanted
+        raise UpstreamUnavailable("Gone.")
     return Answer(number=order.number, way=f"short, {request.url.path}")
 
 
@@ -120,6 +123,15 @@ async def test_its_errors_are_problems(hot: httpx.AsyncClient) -> None:
     assert answer.status_code == 429
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["retry-after"] == "7"
+
+
+async def test_failure_that_is_not_the_caller_s_is_logged_with_its_reason(
+    hot: httpx.AsyncClient,
+) -> None:
+    with capture_logs() as lines:
+        assert (await hot.post("/count", json={"number": 502})).status_code == 502
+    (refused,) = [line for line in lines if line["event"] == "request.refused"]
+    assert (refused["error_type"], refused["detail"]) == ("upstream-unavailable", "Gone.")
 
 
 async def test_it_is_counted_by_its_path(hot: httpx.AsyncClient) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 # SVG is not among them: it is a document, and may hold scripts.
 _MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_BASE64_GROUP: Final = 4
 MAX_PICTURES: Final = 16
 """Of one call."""
 MAX_CHARACTERS: Final = 8 << 20
@@ -28,7 +29,7 @@ def pictures_in(content: Iterable[Mapping[str, Any]]) -> tuple[Picture, ...]:
     for block in content:
         match block:
             case {"type": "image", "mimeType": str(media_type), "data": str(data)} if (
-                media_type in _MEDIA_TYPES and _BASE64.fullmatch(data)
+                media_type in _MEDIA_TYPES and _is_base64(data)
             ):
                 found.append(Picture(media_type, data))
     return tuple(found[:MAX_PICTURES])
@@ -39,8 +40,11 @@ def fitting(pictures: Iterable[Picture], shown: Iterable[Picture]) -> tuple[Pict
     room = MAX_CHARACTERS - sum(len(picture.data) for picture in shown)
     kept: list[Picture] = []
     for picture in pictures:
-        room -= len(picture.data)
-        if room < 0:
-            break
-        kept.append(picture)
+        if len(picture.data) <= room:
+            room -= len(picture.data)
+            kept.append(picture)
     return tuple(kept)
+
+
+def _is_base64(text: str) -> bool:
+    return len(text) % _BASE64_GROUP == 0 and _BASE64.fullmatch(text) is not None

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -10,6 +11,7 @@ from typing import Final
 
 from servicekit.deadline import Deadline
 from servicekit.errors import StackError
+from servicekit.logs import get_logger
 from servicekit.wire.execution import ResourceLimits
 
 from sandbox.cells import CellRunner, CellSession, RunnerHello
@@ -21,6 +23,10 @@ _REST_SECONDS: Final = 0.005
 # Where there was no place, those who wait for one come before a spare.
 _FULL_REST_SECONDS: Final = 2.0
 _OPEN_SECONDS: Final = 10.0
+# How often to look whether a spare is missing that nobody has asked for.
+_LOOK_SECONDS: Final = 5.0
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,14 @@ class Reserve:
         while self._size:
             await asyncio.sleep(max(_REST_SECONDS, self._rest_until - monotonic()))
             self._is_wanted.clear()
-            await self._fill()
-            await self._is_wanted.wait()
+            try:
+                await self._fill()
+            except Exception:
+                log.exception("reserve.failed")  # and the next who asks gets one opened then
+                self._rest_until = monotonic() + _FULL_REST_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._is_wanted.wait()
 
     def give_up(self) -> None:
         """End all spares."""
@@ -99,6 +111,7 @@ class Reserve:
             self._spares.popleft().session.close()
 
     async def _fill(self) -> None:
+        self._drop_unfit()
         while len(self._spares) < self._size:
             path = self._package_path()
             try:
@@ -111,6 +124,14 @@ class Reserve:
                 self._rest_until = monotonic() + _FULL_REST_SECONDS
                 return
             self._spares.append(Spare(session, path))
+
+    def _drop_unfit(self) -> None:
+        """End the spares that nobody would get: lost ones, and those with former packages."""
+        path = self._package_path()
+        for spare in list(self._spares):
+            if not (spare.session.is_alive and spare.package_path == path):
+                self._spares.remove(spare)
+                spare.session.close()
 
     def _take(self, package_path: Path | None) -> CellSession | None:
         while self._spares:

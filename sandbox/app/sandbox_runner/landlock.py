@@ -56,20 +56,57 @@ def abi_version(cap: int | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OpenRule:
-    """A rule whose path is open already: `path` is a descriptor, `rights` what is allowed there."""
+    """A rule whose path is open already.
+
+    Attributes
+    ----------
+    path
+        A descriptor.
+    rights
+        What is allowed there.
+    """
 
     path: int
     rights: int
 
 
-def open_rules(rules: Sequence[PathRule]) -> tuple[OpenRule, ...]:
-    """Open the paths of rules that many rulesets share; those that do not exist are left out."""
-    opened = []
-    for rule in rules:
-        path = _open(rule)
-        if path is not None:
-            opened.append(OpenRule(path, _rights(rule, path)))
-    return tuple(opened)
+class OpenRules:
+    """Rules that many rulesets share, with their paths held open.
+
+    A rule is about a file and not about its name: what stands under a name by now, after an upgrade
+    has replaced it, or what is there at last, is opened anew.
+    """
+
+    def __init__(self, rules: Sequence[PathRule]) -> None:
+        self._rules = rules
+        self._held: dict[PathRule, tuple[tuple[int, int], OpenRule]] = {}
+
+    def current(self) -> tuple[OpenRule, ...]:
+        """Return the rules as they are now; those whose paths do not exist are left out."""
+        for rule in self._rules:
+            self._renew(rule)
+        return tuple(opened for _, opened in self._held.values())
+
+    def close(self) -> None:
+        """Let go of all descriptors."""
+        for _, opened in self._held.values():
+            os.close(opened.path)
+        self._held.clear()
+
+    def _renew(self, rule: PathRule) -> None:
+        try:
+            status = os.stat(rule.path)  # noqa: PTH116  # for each rule of each session
+            now = (status.st_dev, status.st_ino)
+        except OSError:
+            now = None
+        held = self._held.get(rule)
+        if held is not None and held[0] == now:
+            return
+        if held is not None:
+            os.close(held[1].path)
+            del self._held[rule]
+        if now is not None and (opened := _open_rule(rule)) is not None:
+            self._held[rule] = (now, opened)
 
 
 def create_ruleset(rules: Sequence[PathRule], abi: int, opened: Sequence[OpenRule] = ()) -> int:
@@ -92,10 +129,12 @@ def create_ruleset(rules: Sequence[PathRule], abi: int, opened: Sequence[OpenRul
     )
     for each in opened:
         _add(ruleset, each.path, each.rights & handled)
-    for each in (fresh := open_rules(rules)):
-        _add(ruleset, each.path, each.rights & handled)
-    for each in fresh:
-        os.close(each.path)
+    for rule in rules:
+        if (fresh := _open_rule(rule)) is not None:
+            try:
+                _add(ruleset, fresh.path, fresh.rights & handled)
+            finally:
+                os.close(fresh.path)
     return ruleset
 
 
@@ -133,20 +172,17 @@ def _create(files: int, ports: int, scopes: int, abi: int) -> int:
     return kernel.syscall(_CREATE_RULESET, attributes, size, 0)
 
 
-def _open(rule: PathRule) -> int | None:
+def _open_rule(rule: PathRule) -> OpenRule | None:
     try:
-        return os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
+        path = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-
-
-def _rights(rule: PathRule, path: int) -> int:
     rights = _WRITE if rule.is_writable else _READ
     if rule.is_users:
         rights &= ~(_EXECUTE | _MAKE_SYM)
     if not stat.S_ISDIR(os.fstat(path).st_mode):
         rights &= _FILE_ONLY
-    return rights
+    return OpenRule(path, rights)
 
 
 def _add(ruleset: int, path: int, rights: int) -> None:

@@ -328,20 +328,21 @@ class Listener:
         is_full = self._seats.claimed + len(self._arrivals) >= self._seats.size
         patience = _FULL_PATIENCE_SECONDS if is_full else _OPEN_PATIENCE_SECONDS
         self._forget(visitor)
-        claim = Claim(limits, request.package_path, was_waiting=False)
+        claim = Claim(limits, request.package_path, was_waiting=True)
         self._arrivals.append(Arrival(visitor, claim, time.monotonic() + patience, is_full))
-        self._serve_arrivals(time.monotonic(), are_new=True)
+        self._serve_arrivals(time.monotonic())
 
-    def _serve_arrivals(self, now: float, *, are_new: bool = False) -> None:
+    def _serve_arrivals(self, now: float) -> None:
         while self._arrivals:
             first = self._arrivals[0]
-            claim = replace(first.claim, was_waiting=are_new)
-            if not self._seats.claim(claim, first.visitor.connection):
+            if not self._seats.claim(first.claim, first.visitor.connection):
                 break
             first.visitor.connection.close()
             self._arrivals.popleft()
             if self._seats.waiting:
                 self._spawn_after = now + _REFILL_PAUSE_SECONDS
+        for place, left in enumerate(self._arrivals):  # no session was waiting for these
+            self._arrivals[place] = replace(left, claim=replace(left.claim, was_waiting=False))
         for late in [arrival for arrival in self._arrivals if now > arrival.expires]:
             self._arrivals.remove(late)
             detail = "no session became ready in time"

@@ -175,7 +175,10 @@ class Session:
         return True
 
     def _renew(self) -> None:
-        """Put a fresh worker in the place of the one before; files and limits stay."""
+        """Put a fresh worker in the place of the one before; files and limits stay.
+
+        Not rehearsed: whoever resets waits for this, and may run nothing afterwards.
+        """
         self._tasks.close()
         held = self._fork.begin()
         self._tasks = TaskDesk(held, self._poll, self._folder, self._limits)

@@ -10,7 +10,7 @@ from sandbox_runner.worker import Confinement
 
 @dataclass(frozen=True, slots=True)
 class WardenConfig:
-    """What every session of this runner has in common.
+    """What a session is not asked about: the runner's own bounds.
 
     Attributes
     ----------

@@ -145,7 +145,7 @@ class Zygote:
         self._shield = shield
         self._wardens: set[int] = set()
         # Opened and packed once: a fork that does it itself would copy the memory that it takes.
-        self._opened = () if shield.landlock_abi == 0 else landlock.open_rules(self._shared_rules())
+        self._opened = landlock.OpenRules(self._shared_rules())
         self._filter = None if shield.filter is None else shield.filter.pack()
         # A few threads in each other session; few, where a fork bomb would use them up.
         self._user_tasks = UserTasks(
@@ -178,14 +178,21 @@ class Zygote:
     def _spawn(
         self, order: Spawn, descriptor: int, private: tuple[socket.socket, socket.socket]
     ) -> None:
-        confinement = self._confinement(order)
-        config = self._warden_config()
-        pid = os.fork()
+        ruleset: int | None = None
+        try:
+            ruleset = self._ruleset(order)
+            confinement = self._confinement(order, ruleset)
+            config = self._warden_config()
+            pid = os.fork()
+        except OSError as error:  # of this session alone: its line ends, and so it is given up
+            log.event("warden.failed", level="error", session=order.session, reason=repr(error))
+            pid = -1
         if pid:
             os.close(descriptor)
-            if confinement.ruleset is not None:
-                os.close(confinement.ruleset)
-            self._wardens.add(pid)
+            if ruleset is not None:
+                os.close(ruleset)
+            if pid > 0:
+                self._wardens.add(pid)
             return
         try:
             signal.set_wakeup_fd(-1)
@@ -193,8 +200,7 @@ class Zygote:
             self._line.close()
             for end in private:
                 end.close()
-            for rule in self._opened:
-                os.close(rule.path)
+            self._opened.close()
             line = socket.socket(fileno=descriptor)
             warden.main(line, order, confinement, config)
         except BaseException as error:  # noqa: BLE001  # a fork must never run on as a zygote
@@ -226,9 +232,9 @@ class Zygote:
         abi = self._shield.landlock_abi
         if abi == 0:
             return None
-        return landlock.create_ruleset((slot_rule(order.slot),), abi, self._opened)
+        return landlock.create_ruleset((slot_rule(order.slot),), abi, self._opened.current())
 
-    def _confinement(self, order: Spawn) -> Confinement:
+    def _confinement(self, order: Spawn, ruleset: int | None) -> Confinement:
         view = self._shield.view
         folder = order.slot if view is None else SESSION_FOLDER
         own = {"HOME": folder, "TMPDIR": folder, "MPLCONFIGDIR": folder}
@@ -237,7 +243,7 @@ class Zygote:
             own["WORKSPACE"] = workspace.path
         return Confinement(
             slot=order.slot,
-            ruleset=self._ruleset(order),
+            ruleset=ruleset,
             filter=self._filter,
             environment=MappingProxyType({**ENVIRONMENT, **own}),
             workspace=workspace,

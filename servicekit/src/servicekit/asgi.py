@@ -2,7 +2,7 @@
 
 Outermost first:
 `Telemetry` (context, log line, metrics) → `CallerGuard` (403) → CORS → `ErrorBoundary` →
-`BodyRules` (415, 413) → the application.
+`BodyRules` (415, 413) → `HotRoutes` → the application.
 """
 
 import asyncio
@@ -129,6 +129,12 @@ def _line_writer(route: str | None, status: int):  # type: ignore[no-untyped-def
     return log.error if status >= 500 else log.info  # noqa: PLR2004  # server errors
 
 
+def log_refusal(error: StackError) -> None:
+    """Write down why a request failed whose caller is not to blame."""
+    if error.http_status >= 500:  # noqa: PLR2004  # server errors
+        log.warning("request.refused", error_type=error.type, detail=error.detail)
+
+
 class ErrorBoundary:
     """Turns what escaped the application into problem+json; no stack trace leaves the process."""
 
@@ -152,6 +158,7 @@ class ErrorBoundary:
         except StackError as error:
             if is_started:
                 raise
+            log_refusal(error)
             await problem_response(error, current_context().request_id)(scope, receive, send)
         except Exception:
             log.exception("request.failed")

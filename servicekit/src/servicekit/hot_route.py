@@ -1,8 +1,9 @@
 """Routes that are asked so often, and answer so soon, that a framework's own work would show.
 
 A hot route takes what is right about a request and nothing else: whatever it can't read goes on to
-the route of the same path that FastAPI has, which says what is wrong, documents the form, answers
-in other media types and serves MCP. All layers of `asgi` stand before it as before any other route.
+the route of the same path that FastAPI has, which says what is wrong, answers in other media types,
+and documents the form for people and for MCP. All layers of `asgi` stand before it as before any
+other route.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

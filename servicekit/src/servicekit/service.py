@@ -14,7 +14,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
-from servicekit.asgi import BodyRules, CallerGuard, ErrorBoundary, RawBody, Telemetry
+from servicekit.asgi import (
+    BodyRules,
+    CallerGuard,
+    ErrorBoundary,
+    RawBody,
+    Telemetry,
+    log_refusal,
+)
 from servicekit.context import DEFAULT_DEADLINE_SECONDS, REQUEST_ID_HEADER, current_context
 from servicekit.docs_page import serve_docs
 from servicekit.errors import (
@@ -252,9 +259,8 @@ def _operations() -> APIRouter:
 def _render_errors(app: FastAPI) -> None:
     @app.exception_handler(StackError)
     async def on_stack_error(_: Request, error: StackError) -> JSONResponse:
-        is_news = not isinstance(error, NotReady)  # the monitor has said it when it changed
-        if error.http_status >= 500 and is_news:  # noqa: PLR2004  # server errors
-            log.warning("request.refused", error_type=error.type, detail=error.detail)
+        if not isinstance(error, NotReady):  # the monitor has said it when it changed
+            log_refusal(error)
         return problem_response(error, current_context().request_id)
 
     @app.exception_handler(RequestValidationError)

@@ -44,8 +44,14 @@ class Connection(asyncio.Protocol):
         return self._end is None and not self._transport.is_closing()
 
     def post(self, request: protocol.Request) -> None:
-        """Send a short request without waiting."""
-        self._transport.write(protocol.encode_request(request))
+        """Send a short request without waiting.
+
+        Raises
+        ------
+        ConnectionError
+            One of the two sides has hung up.
+        """
+        self._write(protocol.encode_request(request))
 
     async def send(self, request: protocol.Request) -> None:
         """Send a request; wait while the other side is behind."""
@@ -54,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     async def send_piece(self, data: bytes) -> None:
         """Send a piece of a file."""
-        self._transport.write(protocol.encode_frame(FrameKind.FILE, data))
+        self._write(protocol.encode_frame(FrameKind.FILE, data))
         await self._until_taken()
 
     async def receive(self) -> Arrival:
@@ -88,11 +94,18 @@ class Connection(asyncio.Protocol):
         # abort, not close: nothing that is still to be written is worth a wait
         self._transport.abort()
 
+    def _write(self, data: bytes) -> None:
+        # Not the transport's to say: asyncio's drops what comes too late, and uvloop's raises an
+        # error that is no OSError.
+        if not self.is_open:
+            raise ConnectionResetError("the connection to the runner is closed")
+        self._transport.write(data)
+
     async def _until_taken(self) -> None:
-        if self._end is not None:
-            raise ConnectionResetError("the runner closed the connection")
         if self._room is not None:
             await asyncio.shield(self._room)
+        if self._end is not None:
+            raise ConnectionResetError("the runner closed the connection")
 
     # ------------------------------------------------------------ what the loop calls
 

@@ -7,7 +7,7 @@ kill -9), the other side sees the hang-up and ends the session.
 import asyncio
 import codecs
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -163,7 +163,8 @@ class RunnerSession:
 
     def cancel(self) -> None:
         """Have the run in progress killed; it reports its end itself."""
-        self._connection.post(protocol.Cancel())
+        with suppress(ConnectionError):  # then the run's own end says what happened
+            self._connection.post(protocol.Cancel())
 
     async def reset(self) -> None:
         """Put a fresh interpreter in the place of the one before."""
