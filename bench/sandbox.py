@@ -32,8 +32,8 @@ from sandbox_runner.launch import RunnerProcess
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = ROOT / ".cells" / "bin" / "python"
 KILL_LIMIT_SECONDS = 0.1
-# The pool is filled again between two measurements.
-REST_SECONDS = 0.04
+# The pools are filled again between two measurements, and the forks for that are over.
+REST_SECONDS = 0.1
 THROUGHPUT_SECONDS = 3.0
 START_SECONDS = 60.0
 # An index, and how to trust it, is the machine's own matter.

@@ -35,7 +35,7 @@ from sandbox_runner.zygote_keeper import ZygoteKeeper
 _MAX_VISITORS: Final = 512
 _TICK_SECONDS: Final = 0.25
 # A session that is claimed should have the processor before the one that is to replace it.
-_REFILL_PAUSE_SECONDS: Final = 0.02
+_REFILL_PAUSE_SECONDS: Final = 0.01
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _FULL_PATIENCE_SECONDS: Final = 0.5
 _FAREWELL_SECONDS: Final = 6.0
