@@ -12,7 +12,7 @@ export ASK_QUESTION := $(value Q)
 unexport Q
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format attacks unit lock bench conformance soak monitoring clean distclean
+.PHONY: help up down logs ps backup restore images-offline up-offline setup setup-dev local ask test lint types format attacks unit lock bench conformance soak monitoring parts whole clean distclean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r name text; do printf '%-23s %s\n' "$$name" "$$text"; done
@@ -53,9 +53,9 @@ images-offline: ## build all images from Debian's packages, with no image regist
 up-offline: ## start the containers of images-offline with the embedded model
 	@docker/stack.sh up-offline
 
-# Side by side: the tests mostly wait, the attacks on the sandbox longest of all.
+# Side by side: the tests mostly wait.
 test: setup-dev ## check style and types, run all tests
-	@$(MAKE) --no-print-directory -j4 lint types attacks unit TESTS='-m "not escape"'
+	@$(MAKE) --no-print-directory -j5 lint types attacks parts whole
 
 lint: setup-dev ## check style
 	$(VENV) -m ruff check .
@@ -69,6 +69,12 @@ PYTEST = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES -u TESTS $(VEN
 
 attacks: setup-dev
 	$(PYTEST) -m escape sandbox/tests/escape
+
+parts: setup-dev
+	$(PYTEST) -m "not escape" $(wildcard */tests)
+
+whole: setup-dev
+	$(PYTEST) tests
 
 unit: setup-dev ## run all tests (TESTS="..." for pytest chooses)
 	$(PYTEST) $(TESTS)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -247,15 +248,21 @@ def test_sdk_is_not_even_imported_when_traces_are_off() -> None:
 async def test_collector_that_does_not_answer_holds_up_no_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    before = set(threading.enumerate())
     with socket.socket() as silent:  # takes connections and never says a word
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "20")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "6")
         async with exported("toy", "1"):
             with use_context(new_context()), served("x", None):
                 pass
             begun = time.monotonic()
         assert time.monotonic() - begun < 5
+        # What is still at it would draw random numbers in the midst of other tests.
+        for thread in set(threading.enumerate()) - before:
+            if thread.daemon:
+                await asyncio.to_thread(thread.join, 20)
+                assert not thread.is_alive(), thread.name
     assert not is_tracing()
