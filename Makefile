@@ -55,7 +55,7 @@ up-offline: ## start the containers of images-offline with the embedded model
 
 # Side by side: the tests mostly wait.
 test: setup-dev ## check style and types, run all tests
-	@$(MAKE) --no-print-directory -j5 lint types attacks parts whole
+	@$(MAKE) --no-print-directory -j3 lint types attacks parts whole
 
 lint: setup-dev ## check style
 	$(VENV) -m ruff check .
