@@ -8,6 +8,14 @@ ANY_IS_BAD = (Threshold(None, "green"), Threshold(1, "red"))
 UP_OR_DOWN = {"0": ("down", "red"), "1": ("up", "green")}
 DOWN_IS_RED = (Threshold(None, "red"), Threshold(1, "green"))
 
+# No sample that a Prometheus before this one left.
+_FRESH = 'up{job="mcp-stack"} and timestamp(up{job="mcp-stack"}) > time() - 30'
+# Those that were asked since this Prometheus started; a stopped container may have left no target.
+_ASKED = (
+    'last_over_time(service:up:asked_timestamp_seconds{job="mcp-stack"}[1d])'
+    ' > on () group_left () process_start_time_seconds{job="prometheus"}'
+)
+
 BOARD = Board(
     uid="mcp-overview",
     title="Overview",
@@ -18,7 +26,12 @@ BOARD = Board(
             description="Services that gave no metrics at the last scrape. Anything but 0 "
             "needs a look at the states below.",
             unit="short",
-            queries=(Query('count(up{job="mcp-stack"} == 0) or vector(0)', "down"),),
+            queries=(
+                Query(
+                    f'count(({_ASKED}) unless up{{job="mcp-stack"}} == 1) or vector(0)',
+                    "down",
+                ),
+            ),
             no_value="Prometheus does not answer",
             kind="stat",
             width=4,
@@ -97,9 +110,15 @@ BOARD = Board(
         ),
         Panel(
             title="Services",
-            description="Whether each service answers. A short gap is a restart.",
+            description="Whether each service answers, and Grafana and the Alertmanager where they "
+            "are started. A short gap is a restart.",
             unit="short",
-            queries=(Query('max by (service) (up{job="mcp-stack"})', "{{service}}"),),
+            queries=(
+                Query(
+                    f"max by (service) ({_FRESH} or 0 * ({_ASKED}))",
+                    "{{service}}",
+                ),
+            ),
             no_value="Prometheus has no targets",
             kind="state-timeline",
             width=12,
@@ -157,7 +176,7 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    'sum by (service) (changes(process_start_time_seconds{job="mcp-stack"}[1h]))',
+                    "sum by (service) (changes(process_start_time_seconds[1h]))",
                     "{{service}}",
                 ),
             ),

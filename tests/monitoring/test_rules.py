@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
 TESTS = Path(__file__).resolve().parent / "rules"
+CONFIGURATION = (RULES.parent / "prometheus.yml").read_text(encoding="utf-8")
 ALERTS = re.findall(r"- alert: (\w+)", (RULES / "alerts.yml").read_text(encoding="utf-8"))
 # The first words of every name that our code gives a metric.
 _OURS = r"(?:chat|gen_ai|mcp|sandbox|http|dependency|embedded_model)_\w+"
@@ -42,6 +43,36 @@ def test_alerts_ask_for_records_that_exist() -> None:
 
     assert asked
     assert asked <= written
+
+
+def jobs_found_by_name() -> dict[str, str]:
+    """Give the text of each scrape job whose target is found in Docker's DNS."""
+    scraped = CONFIGURATION.split("scrape_configs:\n")[1]
+    parts = re.split(r"^  - job_name: (.+)\n", scraped, flags=re.MULTILINE)
+    jobs = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {name: text for name, text in jobs.items() if "dns_sd_configs:" in text}
+
+
+def test_services_that_are_found_by_name_are_those_that_are_missed_for_a_day() -> None:
+    alerts = (RULES / "alerts.yml").read_text(encoding="utf-8")
+    missed = re.findall(r'\bup\{service=~"(.+?)"\} offset 1d', alerts)
+
+    assert missed == ["|".join(sorted(jobs_found_by_name()))]
+
+
+@pytest.mark.parametrize("name", jobs_found_by_name())
+def test_service_that_is_found_by_name_is_one_target_at_each_start(name: str) -> None:
+    job = jobs_found_by_name()[name]
+    (port,) = re.findall(r"port: (\d+)", job)
+    labels = dict(re.findall(r'\{target_label: (\w+), replacement: "?(.+?)"?\}', job))
+
+    assert re.findall(r"names: \[(.+)\]", job) == [name]
+    assert labels == {
+        "__address__": f"{name}:{port}",
+        "instance": f"{name}:{port}",
+        "service": name,
+        "job": "mcp-stack",
+    }
 
 
 @pytest.mark.parametrize("alert", ALERTS)
