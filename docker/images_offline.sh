@@ -11,6 +11,9 @@ python_suite=${OFFLINE_PYTHON_SUITE:-trixie}
 prometheus_suite=${OFFLINE_PROMETHEUS_SUITE:-forky}
 authorities=/etc/ssl/certs/ca-certificates.crt
 tag=${STACK_TAG:-0.1.0}
+# Of no tag but the commit, whatever tags it has.
+commit=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || :)
+revision=${STACK_REVISION:-${commit:-unknown}}
 
 fail() {
     echo "images-offline: $*" >&2
@@ -94,7 +97,7 @@ for file in */Dockerfile sandbox/runner.Dockerfile; do
     name=$(dirname "$file")
     [ "$file" = sandbox/runner.Dockerfile ] && name=sandbox-runner
     docker build --quiet --build-arg PYTHON_IMAGE="$python_image" \
-        --build-arg PIP_INDEX_URL \
+        --build-arg PIP_INDEX_URL --build-arg REVISION="$revision" \
         --file "$file" --tag "mcp-stack/$name:$tag" . >/dev/null
     echo "images-offline: mcp-stack/$name:$tag"
 done

@@ -46,6 +46,7 @@ _MEANINGS = {
     "ALERTMANAGER_IMAGE": "image of Alertmanager",
     "GRAFANA_IMAGE": "image of Grafana",
     "STACK_TAG": "tag of the images of our services",
+    "STACK_REVISION": "commit that our images name in a label; `make images-offline` sets it by itself",
     "HTTPS_PROXY": "proxy for the model's endpoint, the pull of a model and the package index",
     "NO_PROXY": "hosts that are reached without the proxy",
 }

@@ -94,6 +94,17 @@ def test_the_final_stage_holds_no_index_and_no_root(path: Path) -> None:
         assert all(isinstance(word, str) for word in ast.literal_eval(command))
 
 
+def test_whoever_builds_names_a_revision() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    offline = (ROOT / "docker" / "images_offline.sh").read_text(encoding="utf-8")
+
+    # An empty label would be worse than none.
+    assert all("ARG REVISION=\n" in final(path) for path in FILES)
+    assert compose.count("  REVISION: ${STACK_REVISION:-unknown}\n") == 1
+    assert compose.count("args: *build-args}") == compose.count(" build: {") == len(FILES)
+    assert '--build-arg REVISION="$revision"' in offline
+
+
 def test_only_the_sandbox_has_an_installer() -> None:
     holders = [path for path in FILES if "COPY --from=dependencies /opt/installer" in final(path)]
 

@@ -97,6 +97,17 @@ def test_an_image_holds_no_setting_of_pip(stack: Containers, service: str) -> No
     assert "False" in stack.inside(service, "import os; print(os.path.exists('/etc/pip.conf'))")
 
 
+@pytest.mark.parametrize("service", OURS)
+def test_each_label_of_an_image_says_something(stack: Containers, service: str) -> None:
+    image = f"mcp-stack/{service}:{stack.env['STACK_TAG']}"
+    (inspected,) = json.loads(run("docker", "image", "inspect", image))
+    labels = inspected["Config"]["Labels"]
+
+    assert labels["org.opencontainers.image.title"] == service
+    assert labels["org.opencontainers.image.revision"] == "unknown"
+    assert all(labels.values()), labels
+
+
 # Finds, as the container's own user, each folder and file that it could change.
 _WRITABLE = """
 import json, os

@@ -32,7 +32,7 @@ COMPOSE_COMMANDS = {True: ("docker", "compose"), False: ("docker-compose",)}
 # Of the developer's shell, these must not steer a stack under test.
 _FOREIGN_PREFIXES = (
     *("ALERTMANAGER_", "COMPOSE_", "GRAFANA_", "OLLAMA_", "PROMETHEUS_"),
-    *("STACK_TAG", "BIND_ADDRESS"),
+    *("STACK_TAG", "STACK_REVISION", "BIND_ADDRESS"),
 )
 _UNPRIVILEGED_ID = 23477
 
