@@ -121,9 +121,8 @@ def receiver(stack: Containers, grafana_image: str) -> Iterator[Receiver]:
         stack.wait_healthy("prometheus")
 
 
-def await_alerts(prometheus: RunningPrometheus, *wanted: tuple[str, str]) -> None:
-    """Wait until each of the alerts fires, and note when it did."""
-    begun = time.monotonic()
+def await_alerts(prometheus: RunningPrometheus, *wanted: tuple[str, str], begun: float) -> None:
+    """Wait until each of the alerts fires, and note when it did; `begun` is when the stop was."""
     for alert in wanted:
         wait_until(
             lambda: alert in prometheus.firing(),  # noqa: B023  # used at once
@@ -149,6 +148,7 @@ def test_stopped_and_hung_containers_show_fire_are_told_and_clear(
     # It hangs: its name stays, and whoever asks it waits. So does the middleware's own check.
     hung = stack.id_of("embedded-model")
     away = {"time-client", "grafana", "embedded-model"}
+    begun = time.monotonic()
     run("docker", "pause", hung)
     run("docker", "stop", "--time", "20", *stopped, seconds=60)
     try:
@@ -156,7 +156,8 @@ def test_stopped_and_hung_containers_show_fire_are_told_and_clear(
             lambda: prometheus.shown(0) == away, within=SHOWS_WITHIN, what="they show as down"
         )
         alerts = sorted(("TargetDown", service) for service in away)
-        await_alerts(prometheus, *alerts, ("DependencyDown", "middleware"))
+        note(f"shown as down after {time.monotonic() - begun:.0f} s")
+        await_alerts(prometheus, *alerts, ("DependencyDown", "middleware"), begun=begun)
         wait_until(
             lambda: {("firing", *alert) for alert in alerts} <= receiver.alerts(),
             within=ARRIVES_WITHIN,
@@ -176,10 +177,10 @@ def test_stopped_and_hung_containers_show_fire_are_told_and_clear(
 def test_alertmanager_that_stops_is_told_of_by_prometheus(
     stack: Containers, prometheus: RunningPrometheus, receiver: Receiver
 ) -> None:
-    identity = stack.id_of("alertmanager")
+    identity, begun = stack.id_of("alertmanager"), time.monotonic()
     run("docker", "stop", "--time", "20", identity, seconds=60)
     try:
-        await_alerts(prometheus, ("TargetDown", "alertmanager"))
+        await_alerts(prometheus, ("TargetDown", "alertmanager"), begun=begun)
     finally:
         run("docker", "start", identity)
     wait_until(lambda: not down(prometheus), within=CLEARS_WITHIN, what="it clears")
