@@ -45,7 +45,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 \
     CMD ["/opt/cells/bin/python", "-I", "-S", "/opt/docker/probe_runner.py", "/run/sandbox-runner/runner.sock"]
 CMD ["/opt/cells/bin/python", "-I", "/opt/app/sandbox_runner/__main__.py"]
 ARG VERSION=0.1.0
-ARG REVISION=
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sandbox-runner" \
       org.opencontainers.image.description="Confines and runs untrusted Python; has no network" \
       org.opencontainers.image.licenses="MIT" \

@@ -99,7 +99,7 @@ def test_whoever_builds_names_a_revision() -> None:
     offline = (ROOT / "docker" / "images_offline.sh").read_text(encoding="utf-8")
 
     # An empty label would be worse than none.
-    assert all("ARG REVISION=\n" in final(path) for path in FILES)
+    assert all("ARG REVISION=unknown\n" in final(path) for path in FILES)
     assert compose.count("  REVISION: ${STACK_REVISION:-unknown}\n") == 1
     assert compose.count("args: *build-args}") == compose.count(" build: {") == len(FILES)
     assert '--build-arg REVISION="$revision"' in offline

@@ -3,14 +3,13 @@
 import os
 import resource
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
-from sandbox_runner import link, namespaces, worker
-from sandbox_runner.namespaces import Inside
+from sandbox_runner import link, worker
+from sandbox_runner.cell import Namespace
 from sandbox_runner.policy import SessionLimits, resource_limits
-from sandbox_runner.tree import ProcessTree
+from sandbox_runner.tree import ProcessTree, number_in_proc
 from sandbox_runner.worker import Confinement
 
 _SETUP_SECONDS: Final = 20.0
@@ -28,8 +27,6 @@ class HeldWorker:
         Where its output is read.
     pidfd
         Becomes readable when it ends.
-    inside
-        Its namespaces, where it has some.
     """
 
     tree: ProcessTree
@@ -37,38 +34,36 @@ class HeldWorker:
     stdout: int
     stderr: int
     pidfd: int
-    inside: Inside | None = None
 
     @classmethod
-    def fork(cls, confinement: Confinement, *, is_scoped: bool, is_single: bool) -> Self:
-        """Fork a worker, which locks itself in, and into namespaces of its own if it has a view.
+    def fork(
+        cls, confinement: Confinement, namespace: Namespace, *, is_scoped: bool, is_single: bool
+    ) -> Self:
+        """Fork a worker, which locks itself in.
 
         Parameters
         ----------
+        namespace
+            The copy that the worker has of it is where cells run.
         is_scoped, is_single
             As in `ProcessTree`.
-
-        Raises
-        ------
-        OSError
-            The kernel refuses the namespaces.
         """
         channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
         stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
         warden_pid = os.getpid()
-
-        def work() -> NoReturn:
-            worker.main(worker_end, worker_stdout, worker_stderr, confinement, warden_pid)
-
-        pid, inside = _fork(work, is_inside=confinement.view is not None)
+        pid = os.fork()
+        if pid == 0:
+            pipes = worker.Pipes(worker_end, worker_stdout, worker_stderr)
+            worker.main(pipes, confinement, namespace, warden_pid)
         worker_end.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
         os.set_blocking(stdout, False)
         os.set_blocking(stderr, False)
-        tree = ProcessTree(pid, is_scoped=is_scoped, is_single=is_single, inside=inside)
-        return cls(tree, channel, stdout, stderr, os.pidfd_open(pid), inside)
+        pidfd = os.pidfd_open(pid)
+        tree = ProcessTree(pid, number_in_proc(pidfd), is_scoped=is_scoped, is_single=is_single)
+        return cls(tree, channel, stdout, stderr, pidfd)
 
     def await_ready(self) -> None:
         """Wait until it is confined.
@@ -109,17 +104,5 @@ class HeldWorker:
         self.tree.kill()
         self.tree.close()
         self.channel.close()
-        if self.inside is not None:
-            self.inside.lifeline.close()
         for descriptor in (self.stdout, self.stderr, self.pidfd):
             os.close(descriptor)
-
-
-def _fork(work: Callable[[], NoReturn], *, is_inside: bool) -> tuple[int, Inside | None]:
-    if is_inside:
-        inside = namespaces.fork(work)
-        return inside.worker, inside
-    pid = os.fork()
-    if pid == 0:
-        work()
-    return pid, None

@@ -2,10 +2,14 @@
 
 import ctypes
 import os
+import signal
 import struct
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+# Does not let go of the interpreter's lock around a call.
+_held_libc: Final = ctypes.PyDLL(None, use_errno=True)
+_held_libc.syscall.restype = ctypes.c_long
 _libc.syscall.restype = ctypes.c_long
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _libc.mount.argtypes = [
@@ -22,6 +26,8 @@ PR_SET_SECCOMP: Final = 22
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 SECCOMP_MODE_FILTER: Final = 2
+
+CAP_SYS_ADMIN: Final = 1 << 21
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUTS: Final = 0x04000000
@@ -47,6 +53,25 @@ _MOUNT_SETATTR: Final = 442
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _CAPABILITY_VERSION_3: Final = 0x20080522
+_ANSWER_BYTES: Final = 4096
+
+
+def tell(path: str, text: str) -> None:
+    """Write to a file of the kernel's, in one call."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def ask(path: str) -> bytes:
+    """Return what a file of the kernel's says, if that is no more than a page."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _ANSWER_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
@@ -76,6 +101,22 @@ def die_with_parent(signal_number: int, parent_pid: int) -> None:
     # The parent may have ended before the call above.
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal_number)
+
+
+def clone(number: int, flags: int) -> int:
+    """Fork by the system call itself; see `bare_fork`, which knows its number.
+
+    Raises
+    ------
+    OSError
+        The kernel's refusal.
+    """
+    # All architectures that we know take the flags first, and zeros for whatever else is wanted.
+    arguments = map(ctypes.c_long, (number, flags | signal.SIGCHLD, 0, 0, 0, 0))
+    pid = int(_held_libc.syscall(*arguments))
+    if pid < 0:
+        raise _last_error("clone")
+    return pid
 
 
 def unshare(flags: int) -> None:
@@ -114,11 +155,19 @@ def pivot_root_here() -> None:
     unmount(".")
 
 
-def drop_capabilities() -> None:
-    """Give up every capability for good; with no-new-privileges no program brings one back."""
+def set_capabilities(permitted: int, *, effective: int) -> None:
+    """Keep the capabilities whose bits are set, none above 31; of them some are in effect.
+
+    What is given up is so for good: with no-new-privileges no program brings it back.
+    """
     head = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc.capset(head, bytes(24)) < 0:
+    if _libc.capset(head, struct.pack("IIIIII", effective, permitted, 0, 0, 0, 0)) < 0:
         raise _last_error("capset")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability."""
+    set_capabilities(0, effective=0)
 
 
 def _last_error(what: str) -> OSError:

@@ -100,9 +100,9 @@ def enter_private_namespace() -> bool:
             kernel.unshare(kernel.CLONE_NEWNS)
         else:
             kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
-            Path("/proc/self/setgroups").write_text("deny")
-            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+            kernel.tell("/proc/self/setgroups", "deny")
+            kernel.tell("/proc/self/uid_map", f"{uid} {uid} 1")
+            kernel.tell("/proc/self/gid_map", f"{gid} {gid} 1")
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     except OSError:
         return False

@@ -1,21 +1,16 @@
 """Namespaces of a session's own: other processes, networks, IPC, mounts and names are not there.
 
-The warden stays outside. For each worker it forks an opener, which enters new namespaces, leaves
-two children in them and goes: process 1, the session's init, and the worker, which takes the narrow
-view as its root. Both are then the warden's children. When init ends, the kernel ends all inside.
+The zygote forks the warden into them, as their process 1. The kernel spares that one every signal
+from inside, hands it each orphan, and ends all others with it; a signal that it sends to everybody
+reaches its session and nobody else. Each worker takes the narrow view as its root.
 """
 
-import contextlib
 import os
-import signal
 import socket
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from sandbox_runner import kernel
+from sandbox_runner.bare_fork import bare_fork
 from sandbox_runner.view import SESSION_FOLDER
 
 _NEW: Final = (
@@ -26,69 +21,48 @@ _NEW: Final = (
     | kernel.CLONE_NEWUTS
 )
 _HOST_NAME: Final = "sandbox"
-_PATIENCE_SECONDS: Final = 20.0
-_EVERYBODY: Final = -1
-_PIDS: Final = struct.Struct("=ii")
-_MAX_PROBLEM_BYTES: Final = 500
+_FIRST_PID: Final = 1
+_MAY_MOUNT: Final = kernel.CAP_SYS_ADMIN
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """What runs in the namespaces, by the process ids that hold outside.
-
-    Attributes
-    ----------
-    lifeline
-        Init does what is said here, and ends when it is closed.
-    """
-
-    worker: int
-    init: int
-    lifeline: socket.socket
-
-    def signal_all(self, number: int) -> None:
-        """Have init signal every other process inside, those that are just being forked too."""
-        try:
-            self.lifeline.send(bytes([number]))
-            self.lifeline.recv(1)
-        except OSError:
-            return  # init has ended, and all with it
-
-
-def fork(body: Callable[[], NoReturn]) -> Inside:
-    """Fork a worker into new namespaces; it runs `body`, and both are children of this process.
-
-    This process must be the subreaper of what it starts.
+def fork() -> int:
+    """Fork, the child into new namespaces, as their process 1; else as `bare_fork`.
 
     Raises
     ------
     OSError
-        The kernel refuses one of the namespaces, or their init did not start.
+        The kernel refuses one of the namespaces.
     """
-    lifeline, init_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    hearing, saying = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    opener = os.fork()
-    if opener == 0:
-        _open(saying, init_end, body)
-    saying.close()
-    init_end.close()
-    with hearing:
-        hearing.settimeout(_PATIENCE_SECONDS)
-        said = hearing.recv(_MAX_PROBLEM_BYTES)
-    os.waitpid(opener, 0)
-    if len(said) != _PIDS.size:
-        lifeline.close()
-        raise OSError(said.decode("utf-8", "replace") or "the namespaces could not be entered")
-    worker, init = _PIDS.unpack(said)
-    # Only now is this process their parent, with whose end init is to end.
-    lifeline.settimeout(_PATIENCE_SECONDS)
-    inside = Inside(worker, init, lifeline)
-    inside.signal_all(0)
-    return inside
+    return bare_fork(_NEW)
+
+
+def settle(uid: int, gid: int) -> None:
+    """Be, in namespaces that were just forked into, who one was outside, and as powerless.
+
+    Raises
+    ------
+    OSError
+        The kernel refuses that, or this is not their process 1.
+    """
+    if os.getpid() != _FIRST_PID:
+        raise OSError(f"process {os.getpid()} is in no new namespaces")
+    # The files of a process that is not dumpable belong to root, these too.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    kernel.tell("/proc/self/setgroups", "deny")
+    kernel.tell("/proc/self/uid_map", f"{uid} {uid} 1")
+    kernel.tell("/proc/self/gid_map", f"{gid} {gid} 1")
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    socket.sethostname(_HOST_NAME)
+    # For the workers to come; in effect it is in none but them, and until they have their root.
+    kernel.set_capabilities(_MAY_MOUNT, effective=0)
 
 
 def enter_view(view: str, slot: str) -> None:
-    """Make the view, with a session's folder in it, the root, and the folder the current one."""
+    """Make the view, with a session's folder in it, the root, and the folder the current one.
+
+    Of the capabilities that a process has in new namespaces, one is left afterwards.
+    """
+    kernel.set_capabilities(_MAY_MOUNT, effective=_MAY_MOUNT)
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     # A mount that came from a namespace of more rights can't become the root; a copy can.
@@ -97,55 +71,3 @@ def enter_view(view: str, slot: str) -> None:
     os.chdir(view)
     kernel.pivot_root_here()
     os.chdir(SESSION_FOLDER)
-
-
-def _open(saying: socket.socket, init_end: socket.socket, body: Callable[[], NoReturn]) -> NoReturn:
-    """Be the opener."""
-    try:
-        _enter()
-        init = os.fork()
-        if init == 0:
-            _be_init(init_end)
-        worker = os.fork()
-        if worker == 0:
-            body()
-        saying.send(_PIDS.pack(worker, init))
-    except OSError as error:
-        saying.send(str(error).encode()[: _MAX_PROBLEM_BYTES - 1] + b" ")
-    finally:
-        os._exit(0)
-
-
-def _enter() -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    kernel.unshare(_NEW)
-    # The files of a process that is not dumpable belong to root, these too.
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    socket.sethostname(_HOST_NAME)
-
-
-def _be_init(end: socket.socket) -> NoReturn:
-    """Signal the others when told so, reap orphans, and end with the warden."""
-    try:
-        # Process 1 is spared every signal from inside for which it has no handler.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-        os.chdir("/")
-        os.dup2(end.detach(), 0)
-        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        kernel.drop_capabilities()
-        line = socket.socket(fileno=0)
-        while order := line.recv(1):
-            # Not before the first order: until then the opener is the parent.
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            with contextlib.suppress(OSError):  # nobody else is there
-                os.kill(_EVERYBODY, order[0])
-            line.send(order)
-    finally:
-        os._exit(0)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from sandbox_runner import kernel, landlock, namespaces, seccomp
 from sandbox_runner.policy import PathRule
@@ -21,7 +21,7 @@ _UNKNOWN_NUMBER: Final = 4000
 _CLONE_CHILD: Final = signal.SIGCHLD
 _BAD_POINTER: Final = -1
 _PATIENCE_SECONDS: Final = 10
-# Init, and the one after it.
+# The warden, and its worker.
 _FIRST_PIDS: Final = 2
 
 # Calls that must be refused, with arguments that would do nothing anyway if the filter were off.
@@ -106,40 +106,19 @@ def try_signal_scope() -> Verdict:
 def try_namespaces(view: str, slot: str) -> Verdict:
     """Return whether a session in namespaces of its own sees its slot and the view, no more."""
     outside = os.getpid()
+    user = (os.geteuid(), os.getegid())
     folders = sorted({*os.listdir(view)})
 
-    def child() -> str:
+    def as_warden() -> str:
+        namespaces.settle(*user)
+        verdict = _in_child(as_worker)
+        return "" if verdict.holds else verdict.detail
+
+    def as_worker() -> str:
         signal.alarm(_PATIENCE_SECONDS)
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        reading, writing = os.pipe()
+        return _look_around(view, slot, folders, outside)
 
-        def look() -> NoReturn:
-            problem = "it ended before it had looked around"
-            try:
-                problem = _look_around(view, slot, folders, outside)
-            except BaseException as error:  # noqa: BLE001  # whatever it was, it did not hold
-                problem = repr(error)
-            finally:
-                os.write(writing, b"." + problem.encode()[:500])
-                os._exit(0)
-
-        inside = namespaces.fork(look)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as answer:
-            said = answer.read().decode("utf-8", "replace")
-        os.kill(inside.init, signal.SIGKILL)
-        _reap_all()  # a namespace lives until the last of its processes is reaped
-        return said[1:] if said else "it said nothing"
-
-    return _in_child(child)
-
-
-def _reap_all() -> None:
-    try:
-        while True:
-            os.waitpid(-1, 0)
-    except ChildProcessError:
-        return
+    return _in_child(as_warden, fork=namespaces.fork)
 
 
 def _look_around(view: str, slot: str, folders: Sequence[str], outside: int) -> str:
@@ -186,10 +165,15 @@ def _clone_number() -> int:
     return -1 if architecture is None else architecture.numbers["clone"]
 
 
-def _in_child(check: Callable[[], str]) -> Verdict:
+def _in_child(check: Callable[[], str], fork: Callable[[], int] = os.fork) -> Verdict:
     sys.stdout.flush()
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        return Verdict(holds=False, detail=str(error))
     if pid == 0:
         try:
             problem = check()

@@ -74,7 +74,7 @@ class RunnerSettings:
     workspace_dir: str = "/workspace"
     socket_group: int | None = None
     slots: int = 48
-    pool: int = 8
+    pool: int = 16
     preload: tuple[str, ...] = ()
     subprocesses: bool = False
     allow_unsafe: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_runner.namespaces import Inside
+from sandbox_runner import kernel
 
 _REAP_PAUSE_SECONDS: Final = 0.0005
 _KILL_PATIENCE_SECONDS: Final = 30.0
@@ -58,26 +58,22 @@ class ProcessTree:
     ----------
     root
         The worker's process id; a child of this process.
+    root_in_proc
+        Its number in ``/proc``, see `number_in_proc`.
     is_scoped
-        Whether this process sits in a Landlock signal scope of its own, so that ``kill(-1)``
-        reaches exactly this session. Otherwise the tree is swept by parenthood.
+        Whether this process sits in a Landlock signal scope of its own, or is process 1 of
+        namespaces of its own, so that ``kill(-1)`` reaches exactly this session. Otherwise the
+        tree is swept by parenthood.
     is_single
         Whether the worker cannot start processes, so that it is the whole tree.
-    inside
-        The session's namespaces, where it has some. Their init is also a child of this process;
-        it passes signals on, and the session ends with it.
     """
 
-    def __init__(
-        self, root: int, *, is_scoped: bool, is_single: bool, inside: Inside | None = None
-    ) -> None:
+    def __init__(self, root: int, root_in_proc: int, *, is_scoped: bool, is_single: bool) -> None:
         self.root = root
-        self._inside = inside
-        self._init = 0 if inside is None else inside.init
         self._is_scoped = is_scoped
         self._is_single = is_single
         self._exit: Exit | None = None
-        self._status = os.open(f"/proc/{root}/status", os.O_RDONLY | os.O_CLOEXEC)
+        self._status = os.open(f"/proc/{root_in_proc}/status", os.O_RDONLY | os.O_CLOEXEC)
         self.baseline_bytes = self.usage().memory_bytes
         self.address_space_bytes = _number(_read(self._status), b"VmSize") << 10
         self._resident_bytes = _number(_read(self._status), b"VmRSS") << 10
@@ -102,7 +98,7 @@ class ProcessTree:
         started = now = time.monotonic()
         looks = 0
         while looks < _CLEAN_LOOKS and now - started < _STOP_PATIENCE_SECONDS:
-            pids = [pid for pid in descendants(os.getpid()) if pid != self._init]
+            pids = list(descendants(own_number_in_proc()))
             if len(pids) <= 1:
                 return  # the worker alone has nobody to be continued by
             states = _STILL if now - started < _SLEEP_PATIENCE_SECONDS else _ASLEEP
@@ -122,10 +118,10 @@ class ProcessTree:
         """End every process of the session and reap it."""
         limit = time.monotonic() + _KILL_PATIENCE_SECONDS
         while time.monotonic() < limit:
-            if not self._is_scoped and not self._is_single and not self._init:
+            if not self._is_scoped and not self._is_single:
                 self._signal(signal.SIGSTOP)  # so that nothing forks during the sweep
-            self._end_all()
-            if self._reap_all():
+            self._signal(signal.SIGKILL)
+            if self.reap():
                 return
             time.sleep(_REAP_PAUSE_SECONDS)
 
@@ -144,8 +140,7 @@ class ProcessTree:
         """Return what the session uses now; of a session that has ended, nothing."""
         if self._is_single:
             return _usage(_read(self._status))
-        counted = (pid for pid in descendants(os.getpid()) if pid != self._init)
-        parts = [_usage(status_of(pid)) for pid in counted]
+        parts = [_usage(status_of(pid)) for pid in descendants(own_number_in_proc())]
         return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
     def latest_peak_bytes(self) -> int:
@@ -163,23 +158,15 @@ class ProcessTree:
             if self._is_single:
                 if self._exit is None:
                     os.kill(self.root, number)
-            elif self._inside is not None:
-                self._inside.signal_all(number)
             elif self._is_scoped:
                 os.kill(-1, number)
             else:
-                for pid in descendants(os.getpid()):
+                for pid in descendants(own_number_in_proc()):
                     os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # nobody is left, or one ended while we looked
 
-    def _end_all(self) -> None:
-        if self._inside is None:
-            self._signal(signal.SIGKILL)
-        elif self._init:
-            os.kill(self._init, signal.SIGKILL)  # the kernel takes the rest
-
-    def _reap_all(self) -> bool:
+    def reap(self) -> bool:
         """Reap what has ended; say whether nobody is left."""
         while True:
             try:
@@ -190,8 +177,16 @@ class ProcessTree:
                 return False
             if pid == self.root:
                 self._exit = _exit(status)
-            elif pid == self._init:
-                self._init = 0
+
+
+def own_number_in_proc() -> int:
+    """Return the number of this process in ``/proc``, which knows it by the one outside."""
+    return int(os.readlink("/proc/self"))  # noqa: PTH115  # in a hot path
+
+
+def number_in_proc(pidfd: int) -> int:
+    """Return the number in ``/proc`` of a process that is held by a descriptor."""
+    return _number(kernel.ask(f"/proc/self/fdinfo/{pidfd}"), b"Pid")
 
 
 def descendants(root: int) -> Iterator[int]:
@@ -206,7 +201,7 @@ def descendants(root: int) -> Iterator[int]:
 def status_of(pid: int) -> bytes:
     """Return ``/proc/PID/status``, nothing if it has ended."""
     try:
-        return Path(f"/proc/{pid}/status").read_bytes()
+        return kernel.ask(f"/proc/{pid}/status")
     except OSError:
         return b""
 
@@ -215,7 +210,7 @@ def _is_still(pid: int, still: frozenset[bytes]) -> bool:
     """Say whether every thread of a process is in one of some states."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-        statuses = [Path(f"/proc/{pid}/task/{thread}/status").read_bytes() for thread in threads]
+        statuses = [kernel.ask(f"/proc/{pid}/task/{thread}/status") for thread in threads]
     except OSError:
         return False  # it or one of its threads ended while we looked: look again
     return all(_word(status, b"State") in still for status in statuses)

@@ -3,16 +3,17 @@
 import os
 import socket
 
-from sandbox_runner import control, kernel, landlock, log
+from sandbox_runner import control, kernel, landlock, log, namespaces
 from sandbox_runner.client_line import PeerGone
 from sandbox_runner.control import Claim, Spawn, WardenReady
 from sandbox_runner.file_desk import Stalled
+from sandbox_runner.held_worker import HeldWorker
 from sandbox_runner.session import Session
-from sandbox_runner.worker import Confinement
-from sandbox_runner.worker_fork import WardenConfig, WorkerFork
+from sandbox_runner.tree import own_number_in_proc
+from sandbox_runner.worker_fork import WorkerFork
 
 
-def main(line: socket.socket, order: Spawn, confinement: Confinement, config: WardenConfig) -> None:
+def main(line: socket.socket, order: Spawn, fork: WorkerFork) -> None:
     """Take over a forked process: fork the worker, wait for a client, serve it.
 
     Parameters
@@ -20,18 +21,26 @@ def main(line: socket.socket, order: Spawn, confinement: Confinement, config: Wa
     line
         Control line to the listener; its end ends the session.
     """
+    config = fork.config
+    if config.signal_scope is not None:
+        landlock.restrict_self(config.signal_scope)
+    # First of all: a page that is written to before has to be copied once more afterwards.
+    held = fork.begin()
+    if config.has_namespaces:
+        namespaces.settle(config.uid, config.gid)
     os.setsid()
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    if config.is_scoped:
-        landlock.restrict_self(landlock.create_signal_scope())
-    fork = WorkerFork(confinement, config)
-    held = fork.begin()
+    hold(line, order, fork, held)
+
+
+def hold(line: socket.socket, order: Spawn, fork: WorkerFork, held: HeldWorker) -> None:
+    """Bring a worker up, wait for a client, serve it, and end the session."""
     session: Session | None = None
     try:
-        fork.finish(held, config.bounds)
+        fork.finish(held, fork.config.bounds)
         session = Session(order, fork, held, line)
         session.rehearse()
-        control.send(line, WardenReady(os.getpid()))
+        control.send(line, WardenReady(own_number_in_proc()))
         message, descriptors = control.receive(line)
         claim = Claim.from_json(message)
         session.receive(socket.socket(fileno=descriptors[0]), claim.limits)

@@ -68,18 +68,35 @@ class Confinement:
     view: str | None = None
 
 
-def main(
-    line: socket.socket, stdout: int, stderr: int, confinement: Confinement, warden_pid: int
-) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class Pipes:
+    """A worker's ends: of its line to the warden, and of what it writes to."""
+
+    line: socket.socket
+    stdout: int
+    stderr: int
+
+
+def prepare() -> Namespace:
+    """Return, before there is a worker, the namespace that all of them get a copy of.
+
+    What each of them does, it has done once: the interpreter's caches then hold what they need, and
+    no worker has to write there, which would have it copy memory that is shared.
+    """
+    namespace = Namespace()
+    namespace.run("None.rehearsed")
+    report.parse(_report(namespace, namespace.rehearse()))
+    return namespace
+
+
+def main(pipes: Pipes, confinement: Confinement, namespace: Namespace, warden_pid: int) -> NoReturn:
     """Take over a forked process: confine it, report, and serve until the warden is gone."""
     try:
-        if confinement.view is None:
-            kernel.die_with_parent(signal.SIGKILL, warden_pid)
-        _place_descriptors(line.detach(), stdout, stderr, confinement.ruleset)
+        kernel.die_with_parent(signal.SIGKILL, warden_pid)
+        _place_descriptors(pipes, confinement.ruleset)
         _confine(confinement)
         channel = socket.socket(fileno=LINE_FD)
         streams = StandardStreams()
-        namespace = Namespace()
         _reseed()
         sys.path[:] = [path for path in sys.path if path != _OWN_PARENT]
         channel.send(READY)
@@ -143,10 +160,12 @@ def _use_packages(path: str, former: str | None) -> str:
     return path
 
 
-def _place_descriptors(line: int, stdout: int, stderr: int, ruleset: int | None) -> None:
+def _place_descriptors(pipes: Pipes, ruleset: int | None) -> None:
     """Leave 0 (empty), 1, 2, the line to the warden, and for now the ruleset; close all else."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    wanted = [nothing, stdout, stderr, line] + ([] if ruleset is None else [ruleset])
+    wanted = [nothing, pipes.stdout, pipes.stderr, pipes.line.detach()] + (
+        [] if ruleset is None else [ruleset]
+    )
     # Out of the way first: a target of one copy may be the source of the next.
     sources = [
         fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _RULESET_FD + 1) for descriptor in wanted
@@ -157,6 +176,7 @@ def _place_descriptors(line: int, stdout: int, stderr: int, ruleset: int | None)
 
 
 def _confine(confinement: Confinement) -> None:
+    signal.set_wakeup_fd(-1)
     reset_signals(CHANGED_SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A scheduling group of its own, and a lower priority: the warden keeps its turn whatever the
@@ -166,7 +186,7 @@ def _confine(confinement: Confinement) -> None:
     _set_environment(confinement.environment)
     # Files of a process that is not dumpable belong to root, and so would this one.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    kernel.tell("/proc/self/oom_score_adj", str(_OOM_SCORE))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if confinement.view is None:
         os.chdir(confinement.slot)

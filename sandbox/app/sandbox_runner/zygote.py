@@ -8,42 +8,23 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
-from sandbox_runner import control, kernel, landlock, log, privileges, warden
-from sandbox_runner.control import Spawn, ZygoteReady
-from sandbox_runner.policy import PathRule, path_rules, slot_rule
-from sandbox_runner.protections import Shield, interpreter_paths, raise_shield
+from sandbox_runner import control, kernel, log, namespaces, privileges, warden
+from sandbox_runner.bare_fork import bare_fork
+from sandbox_runner.control import Claim, Spawn, ZygoteReady
+from sandbox_runner.fork_plans import ENVIRONMENT, ForkPlan, ForkPlans
+from sandbox_runner.protections import Shield, raise_shield
+from sandbox_runner.protocol import Close, Run, encode_request
 from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
-from sandbox_runner.user_tasks import UserTasks
-from sandbox_runner.view import SESSION_FOLDER
-from sandbox_runner.worker import ALL_SIGNALS, Confinement, reset_signals
-from sandbox_runner.worker_fork import WardenConfig
+from sandbox_runner.worker import ALL_SIGNALS, reset_signals
 
 LINE_FD: Final = 3
 EXIT_REFUSED: Final = 78
 _FAREWELL_SECONDS: Final = 3.0
 _SWEEP_PAUSE_SECONDS: Final = 0.002
-
-# Libraries that start threads would use up the address space and the process limit.
-ENVIRONMENT: Final = MappingProxyType(
-    {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "MPLBACKEND": "Agg",
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "NUMEXPR_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-        # Its semaphores are refused; this says so without a warning in each session.
-        "JOBLIB_MULTIPROCESSING": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +99,12 @@ def main() -> None:
     )
     # Nobody of the same user may read its memory or trace it.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    zygote = Zygote(line, settings, shield)
+    zygote.rehearse(config.probe_slot)
     gc.collect()
     gc.freeze()
     control.send(line, ZygoteReady(shield.protections, shield.is_safe, preloaded))
-    Zygote(line, settings, shield).serve()
+    zygote.serve()
 
 
 def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,6 +116,9 @@ def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
             log.event("preload.failed", level="warning", module=name, reason=repr(error))
         else:
             loaded.append(name)
+    # Another thread may hold a lock of the C library's while this one forks a warden.
+    if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
+        log.event("preload.threads", level="warning", threads=threads, modules=loaded)
     return tuple(loaded)
 
 
@@ -142,15 +128,26 @@ class Zygote:
     def __init__(self, line: socket.socket, settings: RunnerSettings, shield: Shield) -> None:
         self._line = line
         self._settings = settings
-        self._shield = shield
+        self._plans = ForkPlans(settings, shield)
         self._wardens: set[int] = set()
-        # Opened and packed once: a fork that does it itself would copy the memory that it takes.
-        self._opened = landlock.OpenRules(self._shared_rules())
-        self._filter = None if shield.filter is None else shield.filter.pack()
-        # A few threads in each other session; few, where a fork bomb would use them up.
-        self._user_tasks = UserTasks(
-            os.getuid(), margin=(2 if settings.subprocesses else 16) * settings.slots
-        )
+
+    def rehearse(self, slot: str) -> None:
+        """Be a warden once, for a client that runs one cell and closes.
+
+        The interpreter keeps at many places what it found when it last ran some code. What it
+        finds out here, every warden knows from the start.
+        """
+        order = Spawn("rehearsal", slot, has_quota=True)
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with near, far, ours:
+            with theirs:
+                claim = Claim(self._settings.bounds, package_path=None, was_waiting=True)
+                control.send(far, claim, (theirs.fileno(),))
+            longest = self._settings.max_timeout_seconds
+            ours.sendall(encode_request(Run("1", "0", longest)) + encode_request(Close()))
+            with self._plans.plan_here(order) as plan:
+                warden.hold(near, order, plan.fork, plan.fork.begin())
 
     def serve(self) -> None:
         """Fork a session for each order; end when the listener does."""
@@ -178,80 +175,42 @@ class Zygote:
     def _spawn(
         self, order: Spawn, descriptor: int, private: tuple[socket.socket, socket.socket]
     ) -> None:
-        ruleset: int | None = None
+        pid = -1
         try:
-            ruleset = self._ruleset(order)
-            confinement = self._confinement(order, ruleset)
-            config = self._warden_config()
-            pid = os.fork()
+            with self._plans.plan(order) as plan:
+                pid = namespaces.fork() if self._plans.has_namespaces else bare_fork()
+                if pid == 0:
+                    self._be_warden(order, plan, descriptor, private)
         except OSError as error:  # of this session alone: its line ends, and so it is given up
             log.event("warden.failed", level="error", session=order.session, reason=repr(error))
-            pid = -1
-        if pid:
-            os.close(descriptor)
-            if ruleset is not None:
-                os.close(ruleset)
-            if pid > 0:
-                self._wardens.add(pid)
-            return
+        os.close(descriptor)
+        if pid > 0:
+            self._wardens.add(pid)
+
+    def _be_warden(
+        self,
+        order: Spawn,
+        plan: ForkPlan,
+        descriptor: int,
+        private: tuple[socket.socket, socket.socket],
+    ) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._line.close()
             for end in private:
                 end.close()
-            self._opened.close()
+            self._plans.close()
             line = socket.socket(fileno=descriptor)
-            warden.main(line, order, confinement, config)
+            warden.main(line, order, plan.fork)
         except BaseException as error:  # noqa: BLE001  # a fork must never run on as a zygote
             log.event("warden.failed", level="error", session=order.session, reason=repr(error))
         finally:
             os._exit(0)
 
-    def _warden_config(self) -> WardenConfig:
-        return WardenConfig(
-            landlock_abi=self._shield.landlock_abi,
-            allow_subprocesses=self._settings.subprocesses,
-            bounds=self._settings.bounds,
-            package_sets=self._settings.package_sets,
-            max_timeout_seconds=self._settings.max_timeout_seconds,
-            has_namespaces=self._shield.view is not None,
-            user_tasks=self._user_tasks.bound(),
-        )
-
-    def _shared_rules(self) -> tuple[PathRule, ...]:
-        return path_rules(
-            interpreter_paths(),
-            packages=self._settings.package_sets,
-            allow_subprocesses=self._settings.subprocesses,
-            workspace=self._settings.workspace_rule,
-        )
-
-    def _ruleset(self, order: Spawn) -> int | None:
-        """Return what Landlock leaves open to a session; a view shows the same files."""
-        abi = self._shield.landlock_abi
-        if abi == 0:
-            return None
-        return landlock.create_ruleset((slot_rule(order.slot),), abi, self._opened.current())
-
-    def _confinement(self, order: Spawn, ruleset: int | None) -> Confinement:
-        view = self._shield.view
-        folder = order.slot if view is None else SESSION_FOLDER
-        own = {"HOME": folder, "TMPDIR": folder, "MPLCONFIGDIR": folder}
-        workspace = self._settings.workspace_rule
-        if workspace is not None:
-            own["WORKSPACE"] = workspace.path
-        return Confinement(
-            slot=order.slot,
-            ruleset=ruleset,
-            filter=self._filter,
-            environment=MappingProxyType({**ENVIRONMENT, **own}),
-            workspace=workspace,
-            view=view,
-        )
-
     def _reap(self) -> None:
         """Collect what has ended, and end what a warden that was killed has left behind."""
+        has_orphans = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -259,11 +218,14 @@ class Zygote:
                 return
             if pid == 0:
                 break
-            if pid in self._wardens:
-                self._wardens.discard(pid)
-                if status:
-                    log.event("warden.killed", level="error", pid=pid, status=status)
-        self._end_orphans()
+            # One that ends by itself has ended all the others before.
+            if status or pid not in self._wardens:
+                has_orphans = True
+            if status and pid in self._wardens:
+                log.event("warden.killed", level="error", pid=pid, status=status)
+            self._wardens.discard(pid)
+        if has_orphans:
+            self._end_orphans()
 
     def _end_orphans(self) -> None:
         for child in descendants_outside(os.getpid(), self._wardens):

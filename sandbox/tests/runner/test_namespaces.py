@@ -68,7 +68,7 @@ def test_session_sees_a_narrow_root_and_its_folder(shut_in: RunnerProcess) -> No
 @only_root_can_look
 def test_session_has_processes_names_and_network_of_its_own(shut_in: RunnerProcess) -> None:
     with RunnerSession(shut_in.socket) as session:
-        assert session.run("import os\nos.getpid(), os.getppid()").done.result == "(2, 0)"
+        assert session.run("import os\nos.getpid(), os.getppid()").done.result == "(2, 1)"
         assert session.run("os.uname().nodename").done.result == "'sandbox'"
         worker = worker_of(shut_in, session)
         warden = warden_of(worker)

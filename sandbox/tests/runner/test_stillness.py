@@ -62,6 +62,27 @@ def test_group_that_loses_its_last_tie_is_not_continued(with_programs: RunnerPro
             assert float(beat.split()[-1]) < ended + 0.05, pause
 
 
+def test_those_who_have_lost_their_parent_and_end_count_no_longer(
+    with_programs: RunnerProcess,
+) -> None:
+    # Four times the limit of processes, each gone before the next one comes.
+    code = """
+import os, time
+for _ in range(256):
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            time.sleep(0.001)
+        os._exit(0)
+    os.waitpid(child, 0)
+    time.sleep(0.002)
+len(os.listdir("."))
+"""
+    with RunnerSession(with_programs.socket) as session:
+        done = session.run(code).done
+        assert (done.status, done.result) == ("ok", "0"), done
+
+
 def test_thread_that_waits_for_its_child_to_begin_holds_nothing_up(
     with_programs: RunnerProcess,
 ) -> None:
@@ -85,7 +106,7 @@ time.sleep(0.2)
 def test_what_is_swapped_out_or_in_huge_pages_counts_as_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = ProcessTree(os.getpid(), is_scoped=False, is_single=True)
+    tree = ProcessTree(os.getpid(), os.getpid(), is_scoped=False, is_single=True)
     status = tmp_path / "status"
     status.write_text(
         "Name:\tx\\nVmSwap:\t9 kB\nRssAnon:\t1 kB\nRssFile:\t7 kB\nRssShmem:\t2 kB\n"

@@ -27,6 +27,8 @@ _TRIES_THE_THING = """
 """
 # Five thousand folders in each other take a while.
 _PATIENCE_SECONDS = 30.0
+# A warden and its worker.
+_PROCESSES_OF_A_SESSION = 2
 
 
 class NotRun(Exception):
@@ -65,7 +67,6 @@ class Bait:
     names: dict[str, str]
     listeners: tuple[socket.socket, ...]
     mailbox: socket.socket
-    session_processes: int
     shows_names: bool
     seconds: float
 
@@ -135,22 +136,18 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
             "@CANARY_FILE@": str(canary_file),
             "@RUNNER@": runner.socket,
         }
-        processes = _processes_of_a_session(runner, mode)
+        _check_mode(runner, mode)
         shows_names = mode.refuses_namespaces
-        yield Bait(
-            runner, names, (tcp, path, abstract), mailbox, processes, shows_names, mode.seconds
-        )
+        yield Bait(runner, names, (tcp, path, abstract), mailbox, shows_names, mode.seconds)
 
 
-def _processes_of_a_session(runner: Runner, mode: Mode) -> int:
-    """Return how many a session has; a warden and a worker, and maybe an init."""
+def _check_mode(runner: Runner, mode: Mode) -> None:
     hello = client.hello(runner.socket)
     if not hello.is_safe:
         raise NotRun("this kernel cannot confine a session", is_kernel=True)
     found = {item.name: item for item in hello.protections}["namespaces"]
     if mode.needs_namespaces and found.state != "active":
         raise NotRun(f"this kernel gives no namespaces: {found.detail}", is_kernel=True)
-    return 3 if found.state == "active" else 2
 
 
 def play(bait: Bait, case: AttackCase) -> Evidence:
@@ -191,7 +188,7 @@ def _steps(bait: Bait, case: AttackCase) -> list[CellRun]:
 def _left_over(bait: Bait) -> str:
     """Wait until only the zygote and the pool are there; return what else is, if it stays."""
     limit = time.monotonic() + _PATIENCE_SECONDS
-    expected = 1 + bait.session_processes * POOL
+    expected = 1 + _PROCESSES_OF_A_SESSION * POOL
     listener = psutil.Process(bait.runner.pid)
     while True:
         processes = len(listener.children(recursive=True))
