@@ -28,6 +28,9 @@ _FURTHER_TYPES: Final = {
 }
 UNKNOWN_TYPE: Final = "application/octet-stream"
 
+_NO_CHANGES: Final = ChangedFiles()
+_NONE_SHOWN: Final = FileChanges()
+
 
 def media_type_of(path: str) -> str:
     """Return the media type that a name's ending suggests."""
@@ -66,6 +69,8 @@ def describe(file: StoredFile, session_id: str | None) -> SessionFile:
 
 def describe_changes(changes: ChangedFiles, session_id: str | None) -> FileChanges:
     """Return a run's lists as callers see them; of a session that has ended nothing can be had."""
+    if changes == _NO_CHANGES:
+        return _NONE_SHOWN
     return FileChanges(
         added=_all(changes.added, session_id),
         changed=_all(changes.changed, session_id),

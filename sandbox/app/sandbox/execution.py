@@ -10,13 +10,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
+from prometheus_client import Counter
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, StackError
 from servicekit.spans import span
-from servicekit.wire.execution import ExecuteRequest, ExecuteResult, ResourceLimits
+from servicekit.wire.execution import (
+    ExecuteRequest,
+    ExecuteResult,
+    ExecutionStatus,
+    ResourceLimits,
+)
 
 from sandbox.admission import Admission
 from sandbox.artifacts import describe_changes
@@ -109,7 +116,7 @@ class Execution:
                 if not execution.take_interruption():
                     raise
                 result = _never_ran(execution)
-                EXECUTIONS.labels(status=result.status).inc()
+                _executions(result.status).inc()
             execution.status = result.status
         return result
 
@@ -138,9 +145,8 @@ class Execution:
                 )
                 run.note({"sandbox.status": outcome.status})
         _count(outcome)
-        result = _result(outcome, execution)
-        is_late = result.status == "timeout" and left < plan.seconds
-        return result.model_copy(update={"deadline_exceeded": is_late})
+        is_late = outcome.status == "timeout" and left < plan.seconds
+        return _result(outcome, execution, is_late=is_late)
 
     async def _plan(self, request: ExecuteRequest, deadline: Deadline) -> Plan:
         """Check all that can be checked before anything waits."""
@@ -222,8 +228,13 @@ def _end_reason(outcome: CellOutcome) -> EndReason:
     return _END_REASONS.get(outcome.status, EndReason.EXITED)
 
 
+@lru_cache  # to find a series by its label takes longer than to count in it
+def _executions(status: ExecutionStatus) -> Counter:
+    return EXECUTIONS.labels(status=status)
+
+
 def _count(outcome: CellOutcome) -> None:
-    EXECUTIONS.labels(status=outcome.status).inc()
+    _executions(outcome.status).inc()
     EXECUTION_SECONDS.observe(outcome.duration_ms / 1000)
     CELL_PEAK_MEMORY.observe(outcome.peak_memory_bytes)
     if outcome.kill_ms is not None:
@@ -240,7 +251,7 @@ def _never_ran(execution: LiveExecution) -> ExecuteResult:
     )
 
 
-def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
+def _result(outcome: CellOutcome, execution: LiveExecution, *, is_late: bool) -> ExecuteResult:
     is_ended = outcome.is_session_ended or execution.session_id is None
     return ExecuteResult(
         status=outcome.status,
@@ -258,5 +269,6 @@ def _result(outcome: CellOutcome, execution: LiveExecution) -> ExecuteResult:
         stdout_truncated_bytes=outcome.stdout_dropped_bytes,
         stderr_truncated_bytes=outcome.stderr_dropped_bytes,
         session_ended=is_ended,
+        deadline_exceeded=is_late,
         files=describe_changes(outcome.files, None if is_ended else execution.session_id),
     )

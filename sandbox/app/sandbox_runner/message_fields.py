@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Final
 
 from sandbox_runner.frames import Frame, FrameKind, ProtocolError
@@ -12,6 +12,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 _names_of: Final[dict[type, tuple[str, ...]]] = {}
+_defaults_of: Final[dict[type, dict[str, Any]]] = {}
 
 
 def members(message: Any) -> dict[str, Any]:
@@ -24,6 +25,26 @@ def members(message: Any) -> dict[str, Any]:
     if names is None:
         names = _names_of[kind] = tuple(field.name for field in fields(message))
     return {name: _plain(getattr(message, name)) for name in names}
+
+
+def given(message: Any) -> dict[str, Any]:
+    """Return the `members` of a dataclass that are not what they are by default.
+
+    Of twenty that a run has, most are: what is not sent has not to be written and read either.
+    """
+    kind = type(message)
+    defaults = _defaults_of.get(kind)
+    if defaults is None:
+        defaults = _defaults_of[kind] = {field.name: _default(field) for field in fields(message)}
+    return {
+        name: _plain(value)
+        for name, default in defaults.items()
+        if (value := getattr(message, name)) != default
+    }
+
+
+def _default(field: "Field[Any]") -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _plain(value: Any) -> Any:

@@ -25,8 +25,8 @@ from sandbox_runner.frames import (
 )
 from sandbox_runner.message_fields import (
     dump,
+    given,
     load,
-    members,
     only,
     optional_string,
     positive,
@@ -48,7 +48,7 @@ __all__ = [
     "encode_frame",
 ]
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 
 Status: TypeAlias = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
@@ -160,7 +160,7 @@ def encode_request(request: Request) -> bytes:
     """Return the frame of a request."""
     if isinstance(request, FileRequest):
         return encode_frame(FrameKind.JSON, dump(file_messages.request_message(request)))
-    message = {"op": _OP_NAMES[type(request)], **members(request)}
+    message = {"op": _OP_NAMES[type(request)], **given(request)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 
@@ -195,8 +195,13 @@ def _parse_open(message: dict[str, Any]) -> Open:
     return Open(limits=_parse_limits(message), package_path=package_path)
 
 
+_NO_LIMITS: Final = Limits()
+
+
 def _parse_limits(message: dict[str, Any]) -> Limits:
-    raw = message.get("limits") or {}
+    raw = message.get("limits")
+    if raw is None:
+        return _NO_LIMITS
     if not isinstance(raw, dict):
         raise ProtocolError("limits must be an object")
     only(raw, *_LIMIT_NAMES)
@@ -341,7 +346,7 @@ def encode_event(event: Event) -> bytes:
     """Return the frame of an event."""
     if isinstance(event, FileEvent):
         return encode_frame(FrameKind.JSON, dump(file_messages.event_message(event)))
-    message = {"event": _EVENT_NAMES[type(event)], **members(event)}
+    message = {"event": _EVENT_NAMES[type(event)], **given(event)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 
@@ -403,13 +408,13 @@ def _parse_refused(message: dict[str, Any]) -> Refused:
 def _parse_done(message: dict[str, Any]) -> Done:
     if message["status"] not in get_args(Status):
         raise ProtocolError(f"unknown status {message['status']!r}")
-    error = message.pop("error", None)
-    try:
-        outputs = parse_heads(message["outputs"])
-    except ValueError as problem:
-        raise ProtocolError(str(problem)) from None
-    files = file_messages.parse_changes(message["files"])
-    return Done(
-        **{**message, "files": files, "outputs": outputs},
-        error=None if error is None else CellError(**error),
-    )
+    if (error := message.get("error")) is not None:
+        message["error"] = CellError(**error)
+    if (outputs := message.get("outputs")) is not None:
+        try:
+            message["outputs"] = parse_heads(outputs)
+        except ValueError as problem:
+            raise ProtocolError(str(problem)) from None
+    if (files := message.get("files")) is not None:
+        message["files"] = file_messages.parse_changes(files)
+    return Done(**message)

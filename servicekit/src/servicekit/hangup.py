@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Receive
@@ -10,6 +10,9 @@ from starlette.types import Receive
 from servicekit.errors import StackError
 
 T = TypeVar("T")
+
+# What is done sooner is not worth a task that waits beside it.
+_UNWATCHED_SECONDS: Final = 0.005
 
 
 class ClientHungUp(StackError):
@@ -44,6 +47,16 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
+async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+    watch = asyncio.ensure_future(wait_for_hangup(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()  # nothing of it is left to wait for
+    if not task.done():
+        raise ClientHungUp("The client closed the connection before the answer was there.")
+
+
 async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, and cancel it when the client closes its connection.
 
@@ -56,14 +69,12 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
         The client went away first.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(wait_for_hangup(request.receive))
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task,), timeout=_UNWATCHED_SECONDS)
         if not task.done():
-            raise ClientHungUp("The client closed the connection before the answer was there.")
+            await _watch(request.receive, task)
         return task.result()
     finally:
-        watch.cancel()  # nothing of it is left to wait for
         if not task.done():
             task.cancel()
             await ended(task)

@@ -25,7 +25,8 @@ class TraceParent:
     @classmethod
     def new(cls) -> "TraceParent":
         """Begin a trace."""
-        return cls(trace_id=secrets.token_hex(16), span_id=secrets.token_hex(8))
+        fresh = secrets.token_hex(24)
+        return cls(trace_id=fresh[:32], span_id=fresh[32:])
 
     @classmethod
     def parse(cls, value: str | None) -> "TraceParent | None":
