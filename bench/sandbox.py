@@ -64,17 +64,17 @@ def main() -> None:
     options.add_argument("--preload", default="numpy")
     options.add_argument("--peers", action="store_true")
     chosen = options.parse_args()
-    board = Board(floor=bare_interpreter(max(20, chosen.runs // 2)))
+    interpreter = fastest_interpreter()
+    board = Board([_timed(lambda: _start(interpreter)) for _ in range(max(20, chosen.runs // 2))])
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n")
     board.show("python3 -I -c pass", board.floor_times)
-    board.post = measure_bare_post(board, chosen.runs)
     for label, settings in (
         ("", {"namespaces": "1"}),
         (", no namespaces", {"namespaces": "0"}),
         (f", {chosen.preload} preloaded", {"namespaces": "1", "preload": chosen.preload}),
     ):
         measure_socket(board, label, settings, chosen.runs)
-    measure_http(board, chosen.preload, chosen.runs)
+    measure_http(interpreter, chosen.preload, chosen.runs)
     if chosen.peers:
         measure_peers(board)
 
@@ -82,10 +82,10 @@ def main() -> None:
 class Board:
     """Prints figures, and ratios to the two yardsticks (medians in seconds)."""
 
-    def __init__(self, floor: list[float]) -> None:
+    def __init__(self, floor: list[float], post: list[float] | None = None) -> None:
         self.floor_times = floor
         self.floor = statistics.median(floor)
-        self.post = 0.0
+        self.post = statistics.median(post) if post else 0.0
 
     def show(self, name: str, seconds: list[float]) -> float:
         ordered = sorted(seconds)
@@ -103,8 +103,8 @@ class Board:
 # ---------------------------------------------------------------- yardsticks
 
 
-def bare_interpreter(runs: int) -> list[float]:
-    """Return start times of the fastest interpreter here, by its own path and no shim's."""
+def fastest_interpreter() -> str:
+    """Return the interpreter here that starts first, by its own path and no shim's."""
     found = {os.path.realpath(sys.executable)}
     for name in ("python3", "python3.11", "python3.12", "python3.13"):
         candidates = [shutil.which(name), f"/usr/bin/{name}"]
@@ -115,7 +115,7 @@ def bare_interpreter(runs: int) -> list[float]:
     times = {path: [_timed(lambda path=path: _start(path)) for _ in range(5)] for path in found}
     fastest = min(times, key=lambda path: statistics.median(times[path]))
     print(f"bare interpreter: {fastest}")
-    return [_timed(lambda: _start(fastest)) for _ in range(runs)]
+    return fastest
 
 
 def _is_program(path: str) -> bool:
@@ -127,14 +127,6 @@ def _is_program(path: str) -> bool:
 
 def _start(interpreter: str) -> None:
     subprocess.run([interpreter, "-I", "-c", "pass"], check=True)
-
-
-def measure_bare_post(board: Board, runs: int) -> float:
-    port = _free_port()
-    with _program([sys.executable, "-c", BARE_POST, str(port)], {}, port):
-        caller = Caller(port)
-        times = [_timed(lambda: caller.post("/execute", {"code": "1"})) for _ in range(runs * 5)]
-        return board.show("a bare FastAPI POST", times)
 
 
 # ---------------------------------------------------------------- the runner's socket
@@ -198,11 +190,16 @@ class Caller:
         return answer.status, json.loads(text) if text else {}
 
 
-def measure_http(board: Board, preload: str, runs: int) -> None:
+def measure_http(interpreter: str, preload: str, runs: int) -> None:
+    """Ask in turns with both yardsticks, so that all meet the same moments of the machine."""
     with ExitStack() as stack:
+        bare_port = _free_port()
+        program = [sys.executable, "-c", BARE_POST, str(bare_port)]
+        stack.enter_context(_program(program, {}, bare_port))
+        bare = Caller(bare_port)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         python = str(CELLS) if CELLS.exists() else sys.executable
-        settings = {"pool": "4", "slots": "40", "preload": preload}
+        settings = {"slots": "48", "preload": preload}
         runner = stack.enter_context(RunnerProcess(folder, python=python, settings=settings))
         client.hello(runner.socket, START_SECONDS)
         port = _free_port()
@@ -220,14 +217,22 @@ def measure_http(board: Board, preload: str, runs: int) -> None:
         live = str(caller.post("/sessions", {})[1]["session_id"])
         cell: dict[str, object] = {"code": "1 + 1", "session_id": live}
         caller.post("/execute", cell)
-        board.show(
-            "cell in a live session",
-            [_timed(lambda: _expect(caller, cell, "2")) for _ in range(runs * 5)],
-        )
         new: dict[str, object] = {"code": "6 * 7"}
+        posts, lives, floors, firsts = [], [], [], []
+        for _ in range(runs):
+            posts += [_timed(lambda: bare.post("/execute", {"code": "1"})) for _ in range(8)]
+            lives += [_timed(lambda: _expect(caller, cell, "2")) for _ in range(8)]
+            floors.append(_rested(lambda: _start(interpreter)))
+            firsts.append(_rested(lambda: _expect(caller, new, "42")))
+        board = Board(floors, posts)
+        board.show("python3 -I -c pass", floors)
+        board.show("a bare FastAPI POST", posts)
+        board.show("cell in a live session", lives)
+        board.show("new session + first cell", firsts)
+        time.sleep(1)
         board.show(
-            "new session + first cell",
-            [_rested(lambda: _expect(caller, new, "42")) for _ in range(runs)],
+            "the same 100 times without a rest",
+            [_timed(lambda: _expect(caller, new, "42")) for _ in range(100)],
         )
         spin: dict[str, object] = {
             "code": "while True: pass",
