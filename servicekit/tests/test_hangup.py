@@ -42,6 +42,18 @@ async def test_answer_comes_back_while_the_client_waits() -> None:
     assert await until_hangup(Caller(), answer()) == 42
 
 
+async def test_work_that_is_done_soon_is_not_watched() -> None:
+    class Deaf(Caller):
+        async def receive(self) -> dict[str, str]:
+            raise AssertionError("asked for")
+
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return 42
+
+    assert await until_hangup(Deaf(), answer()) == 42
+
+
 async def test_hangup_cancels_the_work() -> None:
     caller, work = Caller(), Work()
     caller.leaves.set()

@@ -21,6 +21,7 @@ from sandbox_runner.file_messages import (
     ReadFile,
     WriteFile,
 )
+from sandbox_runner.frames import HEADER_BYTES
 from sandbox_runner.protocol import (
     MAX_OUTPUT_BYTES,
     Cancel,
@@ -131,6 +132,23 @@ def test_request_is_read_as_it_was_sent(request: Request) -> None:
 def test_event_is_read_as_it_was_sent(event: protocol.Event) -> None:
     (frame,) = FrameDecoder(max_json_bytes=1 << 20).feed(protocol.encode_event(event))
     assert protocol.parse_event(frame) == event
+
+
+def test_what_is_as_usual_is_not_sent() -> None:
+    run = protocol.encode_request(protocol.Run("1", "6 * 7", 2.0))
+    assert json.loads(run[HEADER_BYTES:]) == {
+        "op": "run",
+        "id": "1",
+        "code": "6 * 7",
+        "timeout_seconds": 2.0,
+    }
+    done = protocol.encode_event(protocol.Done("1", "ok", result="42"))
+    assert json.loads(done[HEADER_BYTES:]) == {
+        "event": "done",
+        "id": "1",
+        "status": "ok",
+        "result": "42",
+    }
 
 
 @given(
