@@ -71,6 +71,18 @@ def send(line: socket.socket, message: Any, descriptors: tuple[int, ...] = ()) -
     socket.send_fds(line, [dump(members(message))], list(descriptors))
 
 
+def receive_claim(line: socket.socket) -> tuple[Claim, socket.socket]:
+    """Wait for a client; return what it was granted, and its connection.
+
+    Raises
+    ------
+    EOFError
+        The other end is gone.
+    """
+    message, descriptors = receive(line)
+    return Claim.from_json(message), socket.socket(fileno=descriptors[0])
+
+
 def receive(line: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Return the next message and its descriptors.
 

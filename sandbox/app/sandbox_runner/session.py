@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final, assert_never
 
-from sandbox_runner import link, report
+from sandbox_runner import control, link, report
 from sandbox_runner.client_line import FLUSH_SECONDS, ClientLine, PeerGone
 from sandbox_runner.control import Claim, Spawn
 from sandbox_runner.endings import Endings
@@ -94,8 +94,14 @@ class Session:
             The worker can't do its work.
         """
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with far:
-            self._listen_to(near)
+        here, listener = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far, here, listener:
+            with near:
+                claim = Claim(self._limits, package_path=None, was_waiting=True)
+                control.send(listener, claim, (near.fileno(),))
+            claim, client = control.receive_claim(here)
+            self.receive(client, claim.limits)
+            self._say(Opened(self._name, claim.was_waiting))
             longest = min(_REHEARSAL_SECONDS, self._config.max_timeout_seconds)
             far.sendall(encode_request(Run("rehearsal", "", longest)))
             request = self._next_request()

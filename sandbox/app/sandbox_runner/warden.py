@@ -5,7 +5,7 @@ import socket
 
 from sandbox_runner import control, kernel, landlock, log, namespaces
 from sandbox_runner.client_line import PeerGone
-from sandbox_runner.control import Claim, Spawn, WardenReady
+from sandbox_runner.control import Spawn, WardenReady
 from sandbox_runner.file_desk import Stalled
 from sandbox_runner.held_worker import HeldWorker
 from sandbox_runner.session import Session
@@ -41,9 +41,8 @@ def hold(line: socket.socket, order: Spawn, fork: WorkerFork, held: HeldWorker) 
         session = Session(order, fork, held, line)
         session.rehearse()
         control.send(line, WardenReady(own_number_in_proc()))
-        message, descriptors = control.receive(line)
-        claim = Claim.from_json(message)
-        session.receive(socket.socket(fileno=descriptors[0]), claim.limits)
+        claim, client = control.receive_claim(line)
+        session.receive(client, claim.limits)
         session.serve(claim)
     except (EOFError, PeerGone, Stalled):
         return  # nobody wants the session any more: the usual end
