@@ -116,7 +116,7 @@ class Execution:
                 if not execution.take_interruption():
                     raise
                 result = _never_ran(execution)
-                _executions(result.status).inc()
+                _counter_of(result.status).inc()
             execution.status = result.status
         return result
 
@@ -229,12 +229,12 @@ def _end_reason(outcome: CellOutcome) -> EndReason:
 
 
 @lru_cache  # to find a series by its label takes longer than to count in it
-def _executions(status: ExecutionStatus) -> Counter:
+def _counter_of(status: ExecutionStatus) -> Counter:
     return EXECUTIONS.labels(status=status)
 
 
 def _count(outcome: CellOutcome) -> None:
-    _executions(outcome.status).inc()
+    _counter_of(outcome.status).inc()
     EXECUTION_SECONDS.observe(outcome.duration_ms / 1000)
     CELL_PEAK_MEMORY.observe(outcome.peak_memory_bytes)
     if outcome.kill_ms is not None:

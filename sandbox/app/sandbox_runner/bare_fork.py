@@ -6,7 +6,7 @@ from sandbox_runner import kernel, seccomp
 
 
 def bare_fork(namespaces: int = 0) -> int:
-    """Fork; in the child 0 is returned, and else the child's process id.
+    """Fork without handlers; in the child 0 is returned, and else the child's process id.
 
     Handlers for a fork, Python's and the C library's, are there for locks that other threads hold
     and for random states. They take a millisecond, most of it for pages that they write to in
@@ -24,6 +24,8 @@ def bare_fork(namespaces: int = 0) -> int:
 
     Notes
     -----
+    On an architecture without a table it is `os.fork`, handlers included.
+
     Only for a process without further threads, and for a child that runs no foreign code itself:
     its random states are its parent's, and the C library takes its thread for the parent's. What it
     forks by `os.fork` inherits neither.

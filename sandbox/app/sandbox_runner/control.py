@@ -41,7 +41,13 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class WardenReady:
-    """A worker is confined and waits to be claimed."""
+    """A worker is confined and waits to be claimed.
+
+    Attributes
+    ----------
+    pid
+        The warden's, as the listener and ``/proc`` know it.
+    """
 
     pid: int
 

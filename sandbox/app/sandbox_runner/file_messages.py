@@ -214,10 +214,10 @@ def parse_changes(raw: Mapping[str, Any]) -> FileChanges:
         They are not such lists.
     """
     return FileChanges(
-        _entries(raw.get("added", ())),
-        _entries(raw.get("changed", ())),
-        _entries(raw.get("deleted", ())),
-        raw.get("is_truncated", False) is True,
+        _entries(raw["added"]),
+        _entries(raw["changed"]),
+        _entries(raw["deleted"]),
+        raw["is_truncated"] is True,
     )
 
 

@@ -5,7 +5,7 @@ that it takes.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -97,23 +97,9 @@ class ForkPlans:
         OSError
             Its folder can't be opened, or the kernel is short of something.
         """
+        config = self._config()
         ruleset = self._ruleset(order)
         confinement = self._confinement(order, ruleset)
-        return ForkPlan(WorkerFork(confinement, self._config(), self._namespace), ruleset)
-
-    def plan_here(self, order: Spawn) -> ForkPlan:
-        """Return a plan for a process that is in no namespaces and no scope, and stays so.
-
-        Raises
-        ------
-        OSError
-            As in `plan`.
-        """
-        ruleset = self._ruleset(order)
-        confinement = replace(self._confinement(order, ruleset), view=None)
-        config = replace(
-            self._config(), has_namespaces=False, signal_scope=None, allow_subprocesses=False
-        )
         return ForkPlan(WorkerFork(confinement, config, self._namespace), ruleset)
 
     def _ruleset(self, order: Spawn) -> int | None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 from dataclasses import dataclass
 from typing import Final, Self
@@ -47,22 +48,42 @@ class HeldWorker:
             The copy that the worker has of it is where cells run.
         is_scoped, is_single
             As in `ProcessTree`.
+
+        Raises
+        ------
+        OSError
+            It could not be forked; nothing of it is left.
         """
         channel, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
-        stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
         warden_pid = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            pipes = worker.Pipes(worker_end, worker_stdout, worker_stderr)
-            worker.main(pipes, confinement, namespace, warden_pid)
-        worker_end.close()
+        opened: list[int] = []
+        pid = -1
+        try:
+            stdout, worker_stdout = os.pipe2(os.O_CLOEXEC)
+            opened += (stdout, worker_stdout)
+            stderr, worker_stderr = os.pipe2(os.O_CLOEXEC)
+            opened += (stderr, worker_stderr)
+            pid = os.fork()
+            if pid == 0:
+                pipes = worker.Pipes(worker_end, worker_stdout, worker_stderr)
+                worker.main(pipes, confinement, namespace, warden_pid)
+            pidfd = os.pidfd_open(pid)
+            opened.append(pidfd)
+            tree = ProcessTree(pid, number_in_proc(pidfd), is_scoped=is_scoped, is_single=is_single)
+        except OSError:
+            channel.close()
+            for descriptor in opened:
+                os.close(descriptor)
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            worker_end.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
         os.set_blocking(stdout, False)
         os.set_blocking(stderr, False)
-        pidfd = os.pidfd_open(pid)
-        tree = ProcessTree(pid, number_in_proc(pidfd), is_scoped=is_scoped, is_single=is_single)
         return cls(tree, channel, stdout, stderr, pidfd)
 
     def await_ready(self) -> None:

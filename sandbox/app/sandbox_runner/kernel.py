@@ -7,7 +7,7 @@ import struct
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
-# Does not let go of the interpreter's lock around a call.
+# Keeps the interpreter's lock over a call: a child that is forked in it has it then.
 _held_libc: Final = ctypes.PyDLL(None, use_errno=True)
 _held_libc.syscall.restype = ctypes.c_long
 _libc.syscall.restype = ctypes.c_long

@@ -127,14 +127,18 @@ def create_ruleset(rules: Sequence[PathRule], abi: int, opened: Sequence[OpenRul
         _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= ABI_SCOPES else 0,
         abi,
     )
-    for each in opened:
-        _add(ruleset, each.path, each.rights & handled)
-    for rule in rules:
-        if (fresh := _open_rule(rule)) is not None:
-            try:
-                _add(ruleset, fresh.path, fresh.rights & handled)
-            finally:
-                os.close(fresh.path)
+    try:
+        for each in opened:
+            _add(ruleset, each.path, each.rights & handled)
+        for rule in rules:
+            if (fresh := _open_rule(rule)) is not None:
+                try:
+                    _add(ruleset, fresh.path, fresh.rights & handled)
+                finally:
+                    os.close(fresh.path)
+    except OSError:
+        os.close(ruleset)
+        raise
     return ruleset
 
 

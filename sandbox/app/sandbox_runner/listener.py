@@ -36,7 +36,8 @@ _MAX_VISITORS: Final = 512
 _TICK_SECONDS: Final = 0.25
 # A session that is claimed should have the processor before the one that is to replace it.
 _REFILL_PAUSE_SECONDS: Final = 0.01
-# More at once are no sooner ready, and whoever comes meanwhile has to share the processors.
+# More at once are no sooner ready, and whoever comes meanwhile has to share the processors: sixteen
+# forks at once hold two of them for a fifth of a second.
 _FORKS_AT_ONCE: Final = max(1, len(os.sched_getaffinity(0)))
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _FULL_PATIENCE_SECONDS: Final = 0.5
@@ -223,7 +224,7 @@ class Listener:
         while (
             self._seats.waiting < wanted
             and self._seats.has_room
-            and len(self._seats.unready()) < _FORKS_AT_ONCE
+            and self._seats.forking(now) < _FORKS_AT_ONCE
         ):
             try:
                 seat = self._seats.spawn(line)

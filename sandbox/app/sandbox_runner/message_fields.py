@@ -27,7 +27,7 @@ def members(message: Any) -> dict[str, Any]:
     return {name: _plain(getattr(message, name)) for name in names}
 
 
-def given(message: Any) -> dict[str, Any]:
+def given_members(message: Any) -> dict[str, Any]:
     """Return the `members` of a dataclass that are not what they are by default.
 
     Of twenty that a run has, most are: what is not sent has not to be written and read either.

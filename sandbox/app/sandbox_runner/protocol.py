@@ -25,7 +25,7 @@ from sandbox_runner.frames import (
 )
 from sandbox_runner.message_fields import (
     dump,
-    given,
+    given_members,
     load,
     only,
     optional_string,
@@ -160,7 +160,7 @@ def encode_request(request: Request) -> bytes:
     """Return the frame of a request."""
     if isinstance(request, FileRequest):
         return encode_frame(FrameKind.JSON, dump(file_messages.request_message(request)))
-    message = {"op": _OP_NAMES[type(request)], **given(request)}
+    message = {"op": _OP_NAMES[type(request)], **given_members(request)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 
@@ -346,7 +346,7 @@ def encode_event(event: Event) -> bytes:
     """Return the frame of an event."""
     if isinstance(event, FileEvent):
         return encode_frame(FrameKind.JSON, dump(file_messages.event_message(event)))
-    message = {"event": _EVENT_NAMES[type(event)], **given(event)}
+    message = {"event": _EVENT_NAMES[type(event)], **given_members(event)}
     return encode_frame(FrameKind.JSON, dump(message))
 
 
@@ -410,11 +410,11 @@ def _parse_done(message: dict[str, Any]) -> Done:
         raise ProtocolError(f"unknown status {message['status']!r}")
     if (error := message.get("error")) is not None:
         message["error"] = CellError(**error)
-    if (outputs := message.get("outputs")) is not None:
+    if "outputs" in message:
         try:
-            message["outputs"] = parse_heads(outputs)
+            message["outputs"] = parse_heads(message["outputs"])
         except ValueError as problem:
             raise ProtocolError(str(problem)) from None
-    if (files := message.get("files")) is not None:
-        message["files"] = file_messages.parse_changes(files)
+    if "files" in message:
+        message["files"] = file_messages.parse_changes(message["files"])
     return Done(**message)

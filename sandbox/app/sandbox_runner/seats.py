@@ -4,8 +4,9 @@ import queue
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sandbox_runner import control, log
@@ -13,6 +14,8 @@ from sandbox_runner.control import Claim, Spawn, WardenReady
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.slots import Slot, SlotHouse
 
+# A fork takes some 10 ms; one that hangs is not to hold up the others.
+_FORK_SECONDS: Final = 1.0
 _WIPE_ATTEMPTS: Final = 50
 _WIPE_PAUSE_SECONDS: Final = 0.1
 
@@ -34,6 +37,7 @@ class Seat:
     line: socket.socket
     warden_pid: int = 0
     is_claimed: bool = False
+    ordered_at: float = field(default_factory=time.monotonic)
 
     @property
     def is_ready(self) -> bool:
@@ -141,6 +145,11 @@ class Seats:
         self._seats.pop(seat.line.fileno(), None)
         seat.line.close()
         self._wiper.wipe(seat.slot)
+
+    def forking(self, now: float) -> int:
+        """Return how many are being forked at a time, without those that take too long for it."""
+        oldest = now - _FORK_SECONDS
+        return sum(seat.ordered_at > oldest for seat in self.unready())
 
     def unready(self) -> list[Seat]:
         """Return the seats whose fork is not finished."""

@@ -10,7 +10,6 @@ from typing import Final, assert_never
 from sandbox_runner import control, link, report
 from sandbox_runner.client_line import FLUSH_SECONDS, ClientLine, PeerGone
 from sandbox_runner.control import Claim, Spawn
-from sandbox_runner.endings import Endings
 from sandbox_runner.file_desk import FileDesk, Interrupted, Overtaken
 from sandbox_runner.file_messages import (
     DeleteFile,
@@ -78,7 +77,6 @@ class Session:
         self._poll = select.poll()
         self._poll.register(line, select.POLLIN)
         self._tasks = TaskDesk(held, self._poll, self._folder, self._limits)
-        self._endings = Endings(self._poll) if fork.config.allow_subprocesses else None
 
     # ------------------------------------------------------------ before there is a client
 
@@ -145,6 +143,11 @@ class Session:
     def end(self) -> None:
         """End every process of the session."""
         self._tasks.worker.tree.kill()
+
+    def close(self) -> None:
+        """End the session and let go of all that it holds."""
+        self._tasks.close()
+        os.close(self._folder.descriptor)
 
     def _serve(self, request: Request | bytes) -> bool:
         """Answer one request; say whether the session lives on."""
@@ -292,8 +295,6 @@ class Session:
         ready = dict(self._poll.poll(milliseconds))
         if self._listener in ready:
             raise PeerGone("the listener is gone")
-        if self._endings is not None and self._endings.have_come(ready):
-            self._tasks.worker.tree.reap()
         self._client.add(self._tasks.take_output(ready))
         if ready.get(self._client.fileno(), 0) & ~select.POLLOUT:
             self._client.take()

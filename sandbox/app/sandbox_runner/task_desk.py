@@ -95,6 +95,7 @@ class TaskDesk:
     ) -> None:
         self.worker = worker
         self.peak_bytes = 0
+        self._is_closed = False
         self._tree = worker.tree
         self._channel = worker.channel
         self._poll = poll
@@ -110,7 +111,10 @@ class TaskDesk:
         return self.stdout, self.stderr
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker, if it has not been done yet."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for meter in self._meters:
             self._shut(meter)
         self.worker.close()

@@ -140,6 +140,7 @@ class ProcessTree:
         """Return what the session uses now; of a session that has ended, nothing."""
         if self._is_single:
             return _usage(_read(self._status))
+        self.reap()  # who has ended counts until then, and has nobody else to do it
         parts = [_usage(status_of(pid)) for pid in descendants(own_number_in_proc())]
         return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
@@ -161,6 +162,7 @@ class ProcessTree:
             elif self._is_scoped:
                 os.kill(-1, number)
             else:
+                # Without namespaces these are the numbers here too.
                 for pid in descendants(own_number_in_proc()):
                     os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
@@ -185,8 +187,17 @@ def own_number_in_proc() -> int:
 
 
 def number_in_proc(pidfd: int) -> int:
-    """Return the number in ``/proc`` of a process that is held by a descriptor."""
-    return _number(kernel.ask(f"/proc/self/fdinfo/{pidfd}"), b"Pid")
+    """Return the number in ``/proc`` of a process that is held by a descriptor.
+
+    Raises
+    ------
+    OSError
+        It has been reaped, or the kernel does not say.
+    """
+    number = _number(kernel.ask(f"/proc/self/fdinfo/{pidfd}"), b"Pid")
+    if number <= 0:
+        raise OSError(f"/proc/self/fdinfo says no number of a process, but {number}")
+    return number
 
 
 def descendants(root: int) -> Iterator[int]:

@@ -24,17 +24,23 @@ def main(line: socket.socket, order: Spawn, fork: WorkerFork) -> None:
     config = fork.config
     if config.signal_scope is not None:
         landlock.restrict_self(config.signal_scope)
-    # First of all: a page that is written to before has to be copied once more afterwards.
+    # Before anything else: a page that is written to now has to be copied once more afterwards. In
+    # namespaces the worker is nobody's yet, and nothing that it does until it is ready may mind.
     held = fork.begin()
     if config.has_namespaces:
         namespaces.settle(config.uid, config.gid)
     os.setsid()
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    hold(line, order, fork, held)
+    try:
+        _hold(line, order, fork, held)
+    except (EOFError, PeerGone, Stalled):
+        return  # nobody wants the session any more: the usual end
+    except OSError as error:
+        log.event("session.lost", level="error", session=order.session, reason=repr(error))
 
 
-def hold(line: socket.socket, order: Spawn, fork: WorkerFork, held: HeldWorker) -> None:
-    """Bring a worker up, wait for a client, serve it, and end the session."""
+def _hold(line: socket.socket, order: Spawn, fork: WorkerFork, held: HeldWorker) -> None:
+    """Wait for a client, serve it until it closes, and end the session."""
     session: Session | None = None
     try:
         fork.finish(held, fork.config.bounds)
@@ -44,12 +50,8 @@ def hold(line: socket.socket, order: Spawn, fork: WorkerFork, held: HeldWorker) 
         claim, client = control.receive_claim(line)
         session.receive(client, claim.limits)
         session.serve(claim)
-    except (EOFError, PeerGone, Stalled):
-        return  # nobody wants the session any more: the usual end
-    except OSError as error:
-        log.event("session.lost", level="error", session=order.session, reason=repr(error))
     finally:
         if session is None:
-            held.tree.kill()
+            held.close()
         else:
-            session.end()
+            session.close()

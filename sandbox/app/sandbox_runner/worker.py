@@ -92,6 +92,7 @@ def prepare() -> Namespace:
 def main(pipes: Pipes, confinement: Confinement, namespace: Namespace, warden_pid: int) -> NoReturn:
     """Take over a forked process: confine it, report, and serve until the warden is gone."""
     try:
+        signal.set_wakeup_fd(-1)  # the zygote's, which is about to be closed
         kernel.die_with_parent(signal.SIGKILL, warden_pid)
         _place_descriptors(pipes, confinement.ruleset)
         _confine(confinement)
@@ -176,7 +177,6 @@ def _place_descriptors(pipes: Pipes, ruleset: int | None) -> None:
 
 
 def _confine(confinement: Confinement) -> None:
-    signal.set_wakeup_fd(-1)
     reset_signals(CHANGED_SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A scheduling group of its own, and a lower priority: the warden keeps its turn whatever the

@@ -13,10 +13,9 @@ from typing import Any, Final, NoReturn
 
 from sandbox_runner import control, kernel, log, namespaces, privileges, warden
 from sandbox_runner.bare_fork import bare_fork
-from sandbox_runner.control import Claim, Spawn, ZygoteReady
+from sandbox_runner.control import Spawn, ZygoteReady
 from sandbox_runner.fork_plans import ENVIRONMENT, ForkPlan, ForkPlans
 from sandbox_runner.protections import Shield, raise_shield
-from sandbox_runner.protocol import Close, Run, encode_request
 from sandbox_runner.settings import RunnerSettings
 from sandbox_runner.tree import children, descendants
 from sandbox_runner.worker import ALL_SIGNALS, reset_signals
@@ -100,7 +99,6 @@ def main() -> None:
     # Nobody of the same user may read its memory or trace it.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     zygote = Zygote(line, settings, shield)
-    zygote.rehearse(config.probe_slot)
     gc.collect()
     gc.freeze()
     control.send(line, ZygoteReady(shield.protections, shield.is_safe, preloaded))
@@ -116,9 +114,6 @@ def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
             log.event("preload.failed", level="warning", module=name, reason=repr(error))
         else:
             loaded.append(name)
-    # Another thread may hold a lock of the C library's while this one forks a warden.
-    if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
-        log.event("preload.threads", level="warning", threads=threads, modules=loaded)
     return tuple(loaded)
 
 
@@ -130,27 +125,14 @@ class Zygote:
         self._settings = settings
         self._plans = ForkPlans(settings, shield)
         self._wardens: set[int] = set()
-
-    def rehearse(self, slot: str) -> None:
-        """Be a warden once, for a client that runs one cell and closes.
-
-        The interpreter keeps at many places what it found when it last ran some code. What it
-        finds out here, every warden knows from the start.
-        """
-        order = Spawn("rehearsal", slot, has_quota=True)
-        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with near, far, ours:
-            with theirs:
-                claim = Claim(self._settings.bounds, package_path=None, was_waiting=True)
-                control.send(far, claim, (theirs.fileno(),))
-            longest = self._settings.max_timeout_seconds
-            ours.sendall(encode_request(Run("1", "0", longest)) + encode_request(Close()))
-            with self._plans.plan_here(order) as plan:
-                warden.hold(near, order, plan.fork, plan.fork.begin())
+        self._is_alone = True
 
     def serve(self) -> None:
         """Fork a session for each order; end when the listener does."""
+        # Another one may hold a lock while this one forks a warden, which then waits for ever.
+        if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
+            self._is_alone = False
+            log.event("preload.threads", level="error", threads=threads)
         # SIGCHLD must interrupt the wait for orders: orphans are not to wait for the next one.
         waking, woken = socket.socketpair()
         waking.setblocking(False)
@@ -178,7 +160,7 @@ class Zygote:
         pid = -1
         try:
             with self._plans.plan(order) as plan:
-                pid = namespaces.fork() if self._plans.has_namespaces else bare_fork()
+                pid = self._fork()
                 if pid == 0:
                     self._be_warden(order, plan, descriptor, private)
         except OSError as error:  # of this session alone: its line ends, and so it is given up
@@ -186,6 +168,11 @@ class Zygote:
         os.close(descriptor)
         if pid > 0:
             self._wardens.add(pid)
+
+    def _fork(self) -> int:
+        if self._plans.has_namespaces:
+            return namespaces.fork()
+        return bare_fork() if self._is_alone else os.fork()
 
     def _be_warden(
         self,
@@ -205,8 +192,8 @@ class Zygote:
             warden.main(line, order, plan.fork)
         except BaseException as error:  # noqa: BLE001  # a fork must never run on as a zygote
             log.event("warden.failed", level="error", session=order.session, reason=repr(error))
-        finally:
-            os._exit(0)
+            os._exit(1)  # and the zygote looks for what it may have left
+        os._exit(0)
 
     def _reap(self) -> None:
         """Collect what has ended, and end what a warden that was killed has left behind."""
@@ -218,7 +205,7 @@ class Zygote:
                 return
             if pid == 0:
                 break
-            # One that ends by itself has ended all the others before.
+            # One that ends well has ended all the others before.
             if status or pid not in self._wardens:
                 has_orphans = True
             if status and pid in self._wardens:

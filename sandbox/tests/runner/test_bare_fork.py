@@ -20,7 +20,11 @@ def _say(program: str) -> str:
     """Return what a program prints that forks; a fork of ours would take pytest's threads along."""
     head = f"import os, random, sys\nsys.path.append({PARENT!r})\n"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", head + program], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", head + program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert done.stderr == ""
     return done.stdout
@@ -123,3 +127,34 @@ if pid == 0:
     )
     # CAP_SYS_ADMIN is bit 21.
     assert said == "1 2 True True\n200000 none True\nchild 0\n"
+
+
+def test_fork_that_fails_leaves_nothing() -> None:
+    said = _say(
+        """
+import signal
+from sandbox_runner import held_worker, worker
+from sandbox_runner.worker import Confinement
+def asleep(*_):
+    signal.pause()
+worker.main = asleep
+def refuse(*_, **__):
+    raise OSError("no tree")
+confinement = Confinement("/", None, None, {})
+descriptors = lambda: sorted(os.listdir("/proc/self/fd"))
+for name in ("ProcessTree", "number_in_proc"):
+    kept = getattr(held_worker, name)
+    setattr(held_worker, name, refuse)
+    before = descriptors()
+    try:
+        held_worker.HeldWorker.fork(confinement, None, is_scoped=False, is_single=True)
+    except OSError as error:
+        print(error, descriptors() == before)
+    setattr(held_worker, name, kept)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("nobody is left")
+"""
+    )
+    assert said == "no tree True\nno tree True\nnobody is left\n"

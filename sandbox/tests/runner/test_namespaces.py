@@ -109,6 +109,68 @@ def test_process_one_is_beyond_the_reach_of_its_session(shut_in: RunnerProcess) 
         assert session.run("1 + 1").done.result == "2"
 
 
+def test_no_signal_takes_the_warden_s_time_where_landlock_keeps_none(
+    start_runner: StartRunner,
+) -> None:
+    runner = start_runner(pool="1", slots="2", subprocesses="1", landlock_abi_max="5")
+    if _protections(runner)["namespaces"].state != "active":
+        pytest.skip("this kernel gives no namespaces")
+    flood = """
+import os, time
+until, sent = time.monotonic() + 0.8, 0
+while time.monotonic() < until:
+    for number in set(range(1, 65)) - {18}:  # that one is refused
+        os.kill(1, number)
+        sent += 1
+sent > 1000
+"""
+    with RunnerSession(runner.socket) as session:
+        warden = warden_of(worker_of(runner, session))
+        before = warden.cpu_times()
+        assert session.run(flood).done.result == "True"
+        after = warden.cpu_times()
+        assert session.run("6 * 7").done.result == "42"
+    assert after.user + after.system - before.user - before.system < 0.3
+
+
+@only_root_can_look
+def test_wardens_and_workers_hold_what_they_need_and_no_more(start_runner: StartRunner) -> None:
+    runner = start_runner(pool="1", slots="4")
+    with RunnerSession(runner.socket) as session:
+        worker = worker_of(runner, session)
+        session.reset()
+        worker = worker_of(runner, session)
+        warden = warden_of(worker)
+        assert _descriptors(worker) == {0, 1, 2, 3}
+        held = {name.split(":")[0] for name in _names(warden)}
+        assert held <= {
+            *("/dev/null", str(runner.log), "socket", "pipe", "anon_inode"),
+            *(name for name in held if name.startswith(str(runner.slots_dir))),
+            f"/proc/{worker.pid}/status",
+        }
+        # The one to the listener, the client's, and the worker's line.
+        assert sum(name.startswith("socket") for name in _names(warden)) == 3
+
+
+@only_root_can_look
+def test_zygote_holds_no_more_after_many_sessions(start_runner: StartRunner) -> None:
+    runner = start_runner(pool="1", slots="4")
+    (zygote,) = psutil.Process(runner.pid).children()
+    before = _descriptors(zygote)
+    for _ in range(20):
+        with RunnerSession(runner.socket) as session:
+            session.run("1")
+    assert _descriptors(zygote) == before
+
+
+def _descriptors(process: psutil.Process) -> set[int]:
+    return {int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
+
+
+def _names(process: psutil.Process) -> list[str]:
+    return [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+
+
 def test_refused_namespaces_are_said_with_the_reason_and_sessions_still_work() -> None:
     with _runner_of_user(may_have_namespaces=False) as runner:
         found = _protections(runner)

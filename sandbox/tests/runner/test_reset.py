@@ -24,7 +24,7 @@ def test_fresh_interpreter_is_another_process_and_the_former_is_gone(
     former = worker_of(runner, session)
     session.reset()
     assert worker_of(runner, session).pid != former.pid
-    # Dead by now in any case; in a namespace it is the session's init that reaps it.
+    # Dead by now in any case; the warden reaps it.
     former.wait(timeout=5)
 
 

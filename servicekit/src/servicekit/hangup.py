@@ -11,7 +11,8 @@ from servicekit.errors import StackError
 
 T = TypeVar("T")
 
-# What is done sooner is not worth a task that waits beside it.
+# What is done sooner is not worth a task that waits beside it: of a cell in a live session, which
+# takes a millisecond, that was 60 µs.
 _UNWATCHED_SECONDS: Final = 0.005
 
 
@@ -60,7 +61,8 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
 async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, and cancel it when the client closes its connection.
 
-    Call it after the body was read. `work` is awaited to its end in every case, so
+    Call it after the body was read. A client who goes away is seen to have gone 5 ms after the
+    beginning at the earliest. `work` is awaited to its end in every case, so
     that its own clean-up runs.
 
     Raises

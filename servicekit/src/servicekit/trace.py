@@ -25,7 +25,7 @@ class TraceParent:
     @classmethod
     def new(cls) -> "TraceParent":
         """Begin a trace."""
-        fresh = secrets.token_hex(24)
+        fresh = secrets.token_hex(24)  # in one call: for each request that comes without a trace
         return cls(trace_id=fresh[:32], span_id=fresh[32:])
 
     @classmethod
