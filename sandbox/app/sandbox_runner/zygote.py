@@ -122,7 +122,6 @@ class Zygote:
 
     def __init__(self, line: socket.socket, settings: RunnerSettings, shield: Shield) -> None:
         self._line = line
-        self._settings = settings
         self._plans = ForkPlans(settings, shield)
         self._wardens: set[int] = set()
         self._is_alone = True
