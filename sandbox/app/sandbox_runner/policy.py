@@ -147,6 +147,7 @@ class SyscallRule:
     unless: tuple[ArgumentTest, ...] = ()
 
 
+_CLONE_PARENT: Final = 0x00008000
 _CLONE_THREAD: Final = 0x00010000
 _CLONE_NEW_NAMESPACES: Final = 0x7E020000
 """Cgroup, uts, ipc, user, pid, net and mount namespaces."""
@@ -280,7 +281,9 @@ def syscall_rules(
         no_namespace = ArgumentTest(0, 0, mask=_CLONE_NEW_NAMESPACES)
         # A child that ends while its session is being stopped would undo the stop.
         farewell = ArgumentTest(0, _SIGCONT, mask=_FAREWELL_MASK)
-        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell,))
+        # A child of its parent's would be the warden's own, which it has to reap one by one.
+        sibling = ArgumentTest(0, _CLONE_PARENT, mask=_CLONE_PARENT)
+        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell, sibling))
         rules |= {name: SyscallRule(ALLOW) for name in _PROCESS_CALLS}
     else:
         is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)
