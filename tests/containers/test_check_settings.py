@@ -1,5 +1,6 @@
 """`make up` finds what is misspelt, and leaves alone what is right or meant for others."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,18 @@ def test_the_example_uncommented_is_right(folder: Path) -> None:
     ]
 
     assert check(folder, "\n".join(shown)) == (0, "")
+
+
+def test_the_example_names_whatever_compose_reads() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    # Taken in with a default, or passed on as it is.
+    read = {*re.findall(r"\$\{([A-Z_]+)", compose), *re.findall(r"(?m)^ +([A-Z_]+):$", compose)}
+
+    assert len(read) > 40  # there are some sixty
+    assert {name for name in read if not re.search(rf"\b{name}\b", example)} == set()
+    shown = [line for line in example.splitlines() if re.match("#[A-Z_]+=", line)]
+    assert len(shown) <= 30  # more are read by nobody
 
 
 def test_what_is_meant_for_others_is_left_alone(folder: Path) -> None:

@@ -37,6 +37,13 @@ def test_rules_ask_for_metrics_that_the_code_exports(name: str) -> None:
     assert asked <= exported()
 
 
+def test_each_record_has_a_test() -> None:
+    records = set(re.findall(r"- record: (\S+)", (RULES / "recording.yml").read_text("utf-8")))
+    asked = (RULES / "alerts.yml").read_text("utf-8") + (TESTS / "records.yml").read_text("utf-8")
+
+    assert {record for record in records if record not in asked} == set()
+
+
 def test_alerts_ask_for_records_that_exist() -> None:
     written = set(re.findall(r"- record: (\S+)", (RULES / "recording.yml").read_text("utf-8")))
     asked = set(re.findall(r"\b(?:slo|service):\w+:\w+", (RULES / "alerts.yml").read_text("utf-8")))
