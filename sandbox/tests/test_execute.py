@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from sandbox_runner.protocol import Done
 from sandbox_support.fake_runner import FakeRunner, Reply, out
 from sandbox_support.serving import service_settings, serving, until
@@ -152,9 +153,16 @@ async def test_hang_up_kills_the_run(service: httpx.AsyncClient, fake_runner: Fa
     )
     await until(lambda: fake_runner.started)
     assert fake_runner.open_sessions == 1
+    before = _cancelled()
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     await until(lambda: fake_runner.open_sessions == 0)
+    await until(lambda: _cancelled() == before + 1)
+
+
+def _cancelled() -> float:
+    labels = {"status": "cancelled"}
+    return REGISTRY.get_sample_value("sandbox_executions_total", labels) or 0.0
 
 
 async def test_hang_up_gives_the_slot_back(tmp_path: Path, fake_runner: FakeRunner) -> None:

@@ -226,6 +226,7 @@ def test_what_no_operator_can_allow_comes_first() -> None:
     error = objected([each for each in found if each is not None])
     assert isinstance(error, PackageRefused)
     assert error.extensions["rule"] == "blocked"
+    assert error.extensions["operator"] == "An operator can't let it in by name."
 
 
 @pytest.mark.parametrize(

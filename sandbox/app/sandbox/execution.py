@@ -196,6 +196,7 @@ class Execution:
         except StackError:
             raise  # refused before anything ran: the session is as it was
         except BaseException:  # hang-up and shutdown: the run was killed, and its session with it
+            _counter_of("cancelled").inc()
             self._sessions.end(session.session_id, EndReason.CANCELLED)
             raise
         if outcome.is_session_ended:  # said before the next in line gets its turn

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sandbox.errors import PackageAwaitsApproval, PackageRefused
 from sandbox.packages.refusal import refusal, shown
+
+_NO_WAY: Final = "An operator can't let it in by name."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ def objected(objections: Sequence[Objection]) -> PackageRefused | PackageAwaitsA
     """
     final = next((each for each in objections if not each.can_be_allowed), None)
     if final is not None:
-        return refusal(final.rule, final.name, final.why, meant=final.meant)
+        return refusal(final.rule, final.name, final.why, meant=final.meant, operator=_NO_WAY)
     head = objections[0]
     names = [each.name for each in objections]
     lines = " and ".join(names)
