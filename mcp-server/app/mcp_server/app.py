@@ -67,6 +67,7 @@ def create_app(settings: McpServerSettings, *, connecting: Connecting | None = N
         routers=[tools.router, own_tools.router],
         dependencies=_dependencies,
         default_deadline_seconds=settings.default_deadline_seconds,
+        names_callers=True,
     )
     version = package_version(OWN)
     bridge = Bridge(app, name=OWN, version=version, tag=own_tools.TOOL_TAG)

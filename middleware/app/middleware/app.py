@@ -68,6 +68,7 @@ def create_app(
         dependencies=_dependencies,
         health_details=lambda wiring: {"model": wiring.chat.model},
         default_deadline_seconds=settings.chat_timeout_seconds,
+        names_callers=True,
         cors_origins=settings.cors_origins,
     )
 

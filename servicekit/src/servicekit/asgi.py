@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from servicekit.context import (
     TRACEPARENT_HEADER,
     context_from_headers,
     current_context,
+    name_of_caller,
     use_context,
 )
 from servicekit.errors import (
@@ -35,6 +37,8 @@ from servicekit.problems import problem_response
 from servicekit.spans import NOTHING, Span, served
 
 log = get_logger()
+
+MCP_SESSION_HEADER = "mcp-session-id"
 
 RawBody: TypeAlias = tuple[str, str]
 """An HTTP method, and a regular expression that the whole path matches."""
@@ -61,9 +65,12 @@ def route_of(scope: Scope) -> str | None:
 class Telemetry:
     """Reads the request's context, and says at the end how the request went."""
 
-    def __init__(self, app: ASGIApp, *, default_deadline_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, default_deadline_seconds: float, names_callers: bool = False
+    ) -> None:
         self._app = app
         self._default_deadline_seconds = default_deadline_seconds
+        self._names_callers = names_callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -77,6 +84,8 @@ class Telemetry:
         context = context_from_headers(
             headers, default_deadline_seconds=self._default_deadline_seconds
         )
+        if self._names_callers and context.client_id is None:
+            context = replace(context, client_id=_caller(scope, headers))
         started = time.perf_counter()
         status = 499  # stays when the client leaves before the answer begins
 
@@ -103,6 +112,13 @@ class Telemetry:
                     status=status,
                     duration_ms=round(seconds * 1000, 2),
                 )
+
+
+def _caller(scope: Scope, headers: Mapping[str, str]) -> str | None:
+    session = headers.get(MCP_SESSION_HEADER)
+    peer = scope.get("client")
+    address = session or (peer[0] if peer else None)
+    return None if address is None else name_of_caller(address)
 
 
 def _span_of(scope: Scope, headers: Mapping[str, str]) -> Span:

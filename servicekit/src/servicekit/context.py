@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from servicekit.deadline import Deadline
@@ -30,6 +31,7 @@ META_TRACEPARENT = "traceparent"
 
 # What another party may put into our logs and headers: printable, no separators, short.
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_CALLERS_KEY = secrets.token_bytes(16)
 DEFAULT_DEADLINE_SECONDS = 60.0
 # Nobody waits a day: a longer wish is cut, so that a forgotten request ends.
 MAX_DEADLINE_SECONDS = 3600.0
@@ -75,6 +77,15 @@ def use_context(context: RequestContext) -> Iterator[RequestContext]:
         yield context
     finally:
         _current.reset(token)
+
+
+def name_of_caller(address: str) -> str:
+    """Return a name for a caller who gives none, by the address or the session that it comes from.
+
+    It serves to be fair among callers, further services of ours and of others get it, and so
+    nothing can be told from it but whether two calls come from the same.
+    """
+    return blake2b(address.encode(), key=_CALLERS_KEY, digest_size=8).hexdigest()
 
 
 def _token(value: object) -> str | None:

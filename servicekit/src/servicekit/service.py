@@ -113,6 +113,7 @@ def build_app(
     hot_routes: Sequence[HotRoute[Any]] = (),
     default_deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
     cors_origins: Sequence[str] = (),
+    names_callers: bool = False,
 ) -> Service:
     """Compose a service.
 
@@ -139,6 +140,8 @@ def build_app(
         The deadline of a request that brings none.
     cors_origins
         Web origins that get CORS headers (and pass the origin check).
+    names_callers
+        Whether a caller without an `X-Client-Id` gets one, for a service that others come to first.
     """
     mounts: list[Mount] = []
 
@@ -175,6 +178,7 @@ def build_app(
             hot_routes=hot_routes,
             default_deadline_seconds=default_deadline_seconds,
             cors_origins=cors_origins,
+            names_callers=names_callers,
         ),
         # We write our own spans; to see that nobody wants these takes time in each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -196,6 +200,7 @@ def _layers(
     hot_routes: Sequence[HotRoute[Any]],
     default_deadline_seconds: float,
     cors_origins: Sequence[str],
+    names_callers: bool,
 ) -> list[Middleware]:
     """Return the layers around the application, outermost first."""
     prefix = str(settings.model_config.get("env_prefix", ""))
@@ -213,7 +218,11 @@ def _layers(
         expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
     )
     return [
-        Middleware(Telemetry, default_deadline_seconds=default_deadline_seconds),
+        Middleware(
+            Telemetry,
+            default_deadline_seconds=default_deadline_seconds,
+            names_callers=names_callers,
+        ),
         Middleware(CallerGuard, policy=policy, variable_prefix=prefix),
         *([cross_origin] if cors_origins else []),
         # Inside CORS: a listed page may read why its body was refused.
