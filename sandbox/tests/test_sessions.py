@@ -47,6 +47,9 @@ async def test_metrics_tell_of_openings_and_protections(service: httpx.AsyncClie
     await service.get("/health")
     state = REGISTRY.get_sample_value("sandbox_protection", {"protection": "landlock"})
     assert state == 3
+    # The service's own, beside the runner's.
+    installer = {"protection": "package-installer"}
+    assert REGISTRY.get_sample_value("sandbox_protection", installer) in {0, 2, 3}
 
 
 async def test_unknown_session_is_404(service: httpx.AsyncClient) -> None:

@@ -22,7 +22,7 @@ from sandbox.adapters.runner import SocketRunner
 from sandbox.adapters.uv import Uv, UvOptions
 from sandbox.adapters.wheel_cache import WheelCache
 from sandbox.admission import Admission
-from sandbox.cells import CellRunner
+from sandbox.cells import CellRunner, Protection
 from sandbox.execution import Execution
 from sandbox.executions import Executions
 from sandbox.files import SessionFiles
@@ -129,7 +129,7 @@ def _wire(
         sessions=live,
         files=SessionFiles(live),
         packages=_packages(settings, runner, resolver, store, live),
-        isolation=Isolation(runner),
+        isolation=Isolation(runner, (Protection("package-installer", *installer_protection()),)),
         reserve=reserve,
     )
 
@@ -179,13 +179,8 @@ def _uv_options(settings: SandboxSettings, index: PackageIndex) -> UvOptions:
 
 
 def _report(wiring: Wiring) -> Mapping[str, object]:
-    """Return what `/health` shows: the runner's protections, and that of installations."""
-    report = dict(wiring.isolation.report())
-    if isinstance(protections := report.get("protections"), dict):
-        state, detail = installer_protection()
-        installer = {"state": state, "detail": detail}
-        report["protections"] = {**protections, "package-installer": installer}
-    return report
+    """Return what `/health` shows."""
+    return wiring.isolation.report()
 
 
 def _dependencies(wiring: Wiring) -> Sequence[Dependency]:

@@ -1,10 +1,11 @@
 """How well this machine isolates a run, as the runner's probe found it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from servicekit.logs import get_logger
 
-from sandbox.cells import CellRunner, RunnerHello
+from sandbox.cells import CellRunner, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
 from sandbox.metrics import PROTECTION
 
@@ -21,17 +22,21 @@ class Isolation:
     ----------
     runner
         Whom to ask.
+    own
+        Protections that are the service's and not the runner's.
     """
 
-    def __init__(self, runner: CellRunner) -> None:
+    def __init__(self, runner: CellRunner, own: Sequence[Protection] = ()) -> None:
         self._runner = runner
+        self._own = tuple(own)
         self._last: RunnerHello | None = None
 
     async def look(self) -> RunnerHello:
         """Ask the runner, and log a change of what it says once."""
-        hello = await self._runner.hello()
+        said = await self._runner.hello()
+        hello = replace(said, protections=(*said.protections, *self._own))
         last, self._last = self._last, hello
-        if last is None or last.is_safe != hello.is_safe:
+        if last is None or (last.is_safe, _states(last)) != (hello.is_safe, _states(hello)):
             _log_state(hello)
         for item in hello.protections:
             PROTECTION.labels(item.name).set(_STATES.get(item.state, 0))
@@ -68,8 +73,12 @@ class Isolation:
         }
 
 
+def _states(hello: RunnerHello) -> dict[str, str]:
+    return {item.name: item.state for item in hello.protections}
+
+
 def _log_state(hello: RunnerHello) -> None:
-    states = {item.name: item.state for item in hello.protections}
+    states = _states(hello)
     if hello.is_safe:
         log.info("sandbox.on", python=hello.python, protections=states)
     else:
