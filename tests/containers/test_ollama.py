@@ -294,6 +294,8 @@ _SMALL_DISK = """services:
 def test_full_disk_is_explained_and_stops_nothing(default_stack: Containers) -> None:
     (default_stack.folder / "small.yml").write_text(_SMALL_DISK, encoding="utf-8")
     small = default_stack.with_settings(COMPOSE_FILE="docker-compose.yml:small.yml")
+    # Compose v2 takes a container's mounts over into the one that replaces it.
+    small.compose("rm", "--stop", "--force", "ollama")
     small.compose("up", "-d", "--no-deps", "ollama")
     small.wait_healthy("ollama")
     stack = use(small, "caller")
