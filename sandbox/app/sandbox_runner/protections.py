@@ -141,15 +141,28 @@ def _others(
         Protection("subprocesses", "disabled", "allowed by a setting")
         if settings.subprocesses
         else Protection("subprocesses", "active", "none can be started"),
-        Protection("disk-quota", "active", "a file system for each slot")
-        if has_quota
-        else Protection("disk-quota", "degraded", "bytes and entries are watched"),
+        Protection("disk-quota", *_quota(settings, has_quota=has_quota)),
         Protection("workspace", *_workspace(settings)),
         Protection("user", "active", f"user {os.getuid()}"),
-        Protection("private-mounts", "active", "the machine's folders are hidden")
-        if has_private_mounts
-        else Protection("private-mounts", "unavailable", "names of the machine's files show"),
+        Protection("private-mounts", *_private_mounts(settings, has_them=has_private_mounts)),
     )
+
+
+def _quota(settings: RunnerSettings, *, has_quota: bool) -> tuple[ProtectionState, str]:
+    if has_quota:
+        return "active", "a file system for each slot"
+    # Switched off or not to be had: what the warden does instead is the same.
+    return "degraded", "bytes and entries are watched" + (
+        "" if settings.tmpfs else ", by a setting"
+    )
+
+
+def _private_mounts(settings: RunnerSettings, *, has_them: bool) -> tuple[ProtectionState, str]:
+    if has_them:
+        return "active", "the machine's folders are hidden"
+    if not settings.private_mounts:
+        return "disabled", "switched off by a setting"
+    return "unavailable", "names of the machine's files show"
 
 
 def _workspace(settings: RunnerSettings) -> tuple[ProtectionState, str]:

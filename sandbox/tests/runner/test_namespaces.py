@@ -224,3 +224,10 @@ def test_trials_at_start_leave_no_process(start_runner: StartRunner) -> None:
     client.hello(runner.socket)  # the trials are over then
     (zygote,) = psutil.Process(runner.pid).children()
     assert zygote.children(recursive=True) == []
+
+
+def test_mounts_that_a_setting_takes_away_are_said_to_be_so(start_runner: StartRunner) -> None:
+    found = _protections(start_runner(pool="1", slots="2", private_mounts="0", tmpfs="0"))
+    assert found["private-mounts"].state == "disabled"
+    assert (found["disk-quota"].state, found["namespaces"].state) == ("degraded", "unavailable")
+    assert "setting" in found["disk-quota"].detail
