@@ -368,7 +368,7 @@ async def test_hanging_tool_leaves_the_model_time_to_say_so():
         raise AssertionError
 
     model = ScriptedModel([calls(("execute_code", '{"code": "1"}')), says("It hangs.")])
-    outcome = await asyncio.wait_for(run(model, toolbox_of((PYTHON, hang)), seconds=0.8), 3)
+    outcome = await asyncio.wait_for(run(model, toolbox_of((PYTHON, hang)), seconds=2.0), 8)
     assert outcome.text == "It hangs."
     assert "did not answer in time" in outcome.records[0].output
 
