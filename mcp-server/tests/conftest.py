@@ -145,6 +145,7 @@ def make_clock(seen: Seen, *, extra_tool: str | None = None) -> FastAPI:  # noqa
             "request_id": running.request_id,
             "trace_id": running.traceparent.trace_id,
             "seconds": running.deadline.remaining(),
+            "client_id": running.client_id,
         }
 
     @router.get("/busy", operation_id="busy")

@@ -96,6 +96,18 @@ async def test_id_trace_and_deadline_reach_the_upstream(gateway: Any, era: Any) 
     assert 5 < there["seconds"] <= 9
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_caller_without_a_name_has_one_at_the_upstream(gateway: Any, era: Any) -> None:
+    async with Client(gateway.url, mode=era) as client:
+        calls = [await client.call_tool("context") for _ in range(2)]
+        mine = await client.call_tool("context", meta={"mcp-stack/client-id": "me"})  # type: ignore[arg-type]  # an open TypedDict
+    names = [call.structured_content["client_id"] for call in calls if call.structured_content]
+    assert names[0]
+    assert names == [names[0]] * 2
+    assert mine.structured_content is not None
+    assert mine.structured_content["client_id"] == "me"
+
+
 async def test_call_in_flight_ends_at_once_when_the_upstream_dies(
     gateway: Any, clock: Any, stack: Any, eventually: Any
 ) -> None:

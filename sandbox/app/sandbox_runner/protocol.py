@@ -23,6 +23,14 @@ from sandbox_runner.frames import (
     decode_header,
     encode_frame,
 )
+from sandbox_runner.hello_messages import (
+    Bounds,
+    HelloEvent,
+    Protection,
+    ProtectionState,
+    SlotUse,
+    parse_hello,
+)
 from sandbox_runner.message_fields import (
     dump,
     given_members,
@@ -34,16 +42,21 @@ from sandbox_runner.message_fields import (
 )
 from sandbox_runner.rich_messages import OutputHead, parse_heads
 
-# The frames' names as well: who speaks the protocol imports one module.
+# Names of frames and of the greeting as well: who speaks the protocol imports one module.
 __all__ = [
     "HEADER_BYTES",
     "MAX_EVENT_BYTES",
     "MAX_OUTPUT_BYTES",
     "MAX_REQUEST_BYTES",
+    "Bounds",
     "Frame",
     "FrameDecoder",
     "FrameKind",
+    "HelloEvent",
+    "Protection",
+    "ProtectionState",
     "ProtocolError",
+    "SlotUse",
     "decode_header",
     "encode_frame",
 ]
@@ -54,7 +67,6 @@ Status: TypeAlias = Literal[
     "ok", "error", "timeout", "memory", "output", "killed", "crashed", "cancelled"
 ]
 RefusalReason: TypeAlias = Literal["full", "unsafe", "bad-request"]
-ProtectionState: TypeAlias = Literal["active", "degraded", "disabled", "unavailable"]
 
 
 # ---------------------------------------------------------------- requests: service → runner
@@ -223,49 +235,6 @@ def _parse_run(message: dict[str, Any]) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Protection:
-    """One line of defence and the state it was found in at start."""
-
-    name: str
-    state: ProtectionState
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotUse:
-    """How full the house is."""
-
-    size: int
-    in_use: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The most that a session may ask for; names and units as in `Limits`."""
-
-    memory_bytes: int
-    processes: int
-    output_bytes: int
-    file_bytes: int
-    disk_bytes: int
-    disk_entries: int
-    timeout_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class HelloEvent:
-    """The runner's answer to `Hello`."""
-
-    protocol: int
-    python: str
-    protections: tuple[Protection, ...]
-    is_safe: bool
-    preloaded: tuple[str, ...]
-    slots: SlotUse
-    bounds: Bounds
-
-
-@dataclass(frozen=True, slots=True)
 class Opened:
     """The connection is a session now; its warden is the peer.
 
@@ -363,7 +332,7 @@ def parse_event(frame: Frame) -> Event:
     try:
         match name:
             case "hello":
-                return _parse_hello(message)
+                return parse_hello(message)
             case "opened":
                 return Opened(string(message, "session"), message["was_waiting"] is True)
             case "refused":
@@ -377,25 +346,6 @@ def parse_event(frame: Frame) -> Event:
     except (KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"malformed {name} event: {error}") from None
     raise ProtocolError(f"unknown event {str(name)[:40]!r}")
-
-
-def _parse_hello(message: dict[str, Any]) -> HelloEvent:
-    return HelloEvent(
-        protocol=int(message["protocol"]),
-        python=string(message, "python"),
-        protections=tuple(_parse_protection(item) for item in message["protections"]),
-        is_safe=message["is_safe"] is True,
-        preloaded=tuple(str(name) for name in message["preloaded"]),
-        slots=SlotUse(**message["slots"]),
-        bounds=Bounds(**message["bounds"]),
-    )
-
-
-def _parse_protection(raw: dict[str, Any]) -> Protection:
-    protection = Protection(**raw)
-    if protection.state not in get_args(ProtectionState):
-        raise ProtocolError(f"unknown protection state {protection.state!r}")
-    return protection
 
 
 def _parse_refused(message: dict[str, Any]) -> Refused:

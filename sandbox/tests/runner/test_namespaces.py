@@ -131,6 +131,9 @@ sent > 1000
         assert session.run(flood).done.result == "True"
         after = warden.cpu_times()
         assert session.run("6 * 7").done.result == "42"
+        # What reaches process 1 from inside is what it has a handler for.
+        status = Path(f"/proc/{warden.pid}/status").read_text()
+        assert "SigCgt:\t0000000000000000" in status
     assert after.user + after.system - before.user - before.system < 0.3
 
 

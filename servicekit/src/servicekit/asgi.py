@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servicekit.context import (
+    MCP_SESSION_HEADER,
     REQUEST_ID_HEADER,
     TRACEPARENT_HEADER,
     context_from_headers,
@@ -37,8 +38,6 @@ from servicekit.problems import problem_response
 from servicekit.spans import NOTHING, Span, served
 
 log = get_logger()
-
-MCP_SESSION_HEADER = "mcp-session-id"
 
 RawBody: TypeAlias = tuple[str, str]
 """An HTTP method, and a regular expression that the whole path matches."""

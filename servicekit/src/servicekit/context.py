@@ -21,6 +21,7 @@ REQUEST_ID_HEADER = "x-request-id"
 TRACEPARENT_HEADER = "traceparent"
 DEADLINE_HEADER = "x-deadline-ms"
 CLIENT_ID_HEADER = "x-client-id"
+MCP_SESSION_HEADER = "mcp-session-id"
 
 # `_meta` keys: traceparent stands bare by the MCP convention for W3C trace context,
 # all others need a prefix of their own.

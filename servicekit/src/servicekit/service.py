@@ -22,7 +22,12 @@ from servicekit.asgi import (
     Telemetry,
     log_refusal,
 )
-from servicekit.context import DEFAULT_DEADLINE_SECONDS, REQUEST_ID_HEADER, current_context
+from servicekit.context import (
+    DEFAULT_DEADLINE_SECONDS,
+    MCP_SESSION_HEADER,
+    REQUEST_ID_HEADER,
+    current_context,
+)
 from servicekit.docs_page import serve_docs
 from servicekit.errors import (
     ArgumentsInvalid,
@@ -215,7 +220,7 @@ def _layers(
         allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
         allow_headers=["*"],
         # A browser's MCP client must see these, or it can't go on after `initialize`.
-        expose_headers=["mcp-session-id", "mcp-protocol-version", REQUEST_ID_HEADER],
+        expose_headers=[MCP_SESSION_HEADER, "mcp-protocol-version", REQUEST_ID_HEADER],
     )
     return [
         Middleware(

@@ -16,6 +16,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 from mcp.shared.exceptions import MCPError
+from servicekit.context import MCP_SESSION_HEADER
 from servicekit.errors import TooBusy
 from servicekit.mcp_mount import ChangingServer, McpMount
 from servicekit.rpc import RpcError
@@ -25,7 +26,6 @@ from mcp_server.routes.mcp_caller import McpCaller
 from mcp_server.upstream import Caller
 
 Context = ServerRequestContext[Any, Any]
-_SESSION_HEADER = "mcp-session-id"
 # A client that does not read must not hold up the news for the others.
 _PUSH_SECONDS = 1.0
 # Resources that one client may follow: what it names is kept.
@@ -136,11 +136,11 @@ class McpEndpoint:
         return self._sessions
 
     def _session(self, ctx: Context) -> LegacySession | None:
-        key = ctx.request.headers.get(_SESSION_HEADER) if ctx.request is not None else None
+        key = ctx.request.headers.get(MCP_SESSION_HEADER) if ctx.request is not None else None
         return self._sessions.get(key) if key else None
 
     async def _remember(self, ctx: Context, _: types.NotificationParams) -> None:
-        key = ctx.request.headers.get(_SESSION_HEADER) if ctx.request is not None else None
+        key = ctx.request.headers.get(MCP_SESSION_HEADER) if ctx.request is not None else None
         if key:
             self._live_sessions()[key] = LegacySession(ctx.session)
 

@@ -1,0 +1,51 @@
+"""Sessions that are kept ahead: how many are made at once, and that none holds up the others."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import psutil
+from sandbox_runner import client
+from sandbox_runner.client import RunnerSession
+from sandbox_runner.launch import RunnerProcess
+
+StartRunner = Callable[..., RunnerProcess]
+# As many as there are processors; what takes longer than a second to be made is not waited for.
+AT_ONCE = len(os.sched_getaffinity(0))
+
+
+def _slots(runner: RunnerProcess) -> int:
+    """Return how many sessions have a folder: those in use, those ahead and those being made."""
+    client.hello(runner.socket)
+    return len(list(runner.slots_dir.glob("house-*/[!.]*/")))
+
+
+def _wait_for(runner: RunnerProcess, slots: int) -> None:
+    limit = time.monotonic() + 20
+    while _slots(runner) != slots:
+        assert time.monotonic() < limit, f"{_slots(runner)} instead of {slots}"
+        time.sleep(0.02)
+
+
+def test_few_sessions_are_made_at_once_and_all_in_the_end(start_runner: StartRunner) -> None:
+    taken = AT_ONCE + 3
+    pool = taken + 1
+    runner = start_runner(pool=str(pool), slots=str(2 * pool))
+    trial = 1
+    _wait_for(runner, trial + pool)
+    (zygote,) = psutil.Process(runner.pid).children()
+    with ExitStack() as stack:
+        zygote.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        try:
+            for _ in range(taken):
+                stack.enter_context(RunnerSession(runner.socket))
+            time.sleep(0.3)
+            ordered = _slots(runner) - trial - pool
+            rounds = 1 + int(time.monotonic() - stopped)
+        finally:
+            zygote.send_signal(signal.SIGCONT)
+        assert 0 < ordered <= AT_ONCE * rounds
+        _wait_for(runner, trial + taken + pool)
