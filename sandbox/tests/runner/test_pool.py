@@ -29,7 +29,14 @@ def _wait_for(runner: RunnerProcess, slots: int) -> None:
         time.sleep(0.02)
 
 
-def test_few_sessions_are_made_at_once_and_all_in_the_end(start_runner: StartRunner) -> None:
+def _answer(runner: RunnerProcess) -> str | None:
+    with RunnerSession(runner.socket) as session:
+        return session.run("6 * 7").done.result
+
+
+def test_few_sessions_are_made_at_once_and_those_that_hang_hold_up_none(
+    start_runner: StartRunner,
+) -> None:
     taken = AT_ONCE + 3
     pool = taken + 1
     runner = start_runner(pool=str(pool), slots=str(2 * pool))
@@ -45,7 +52,8 @@ def test_few_sessions_are_made_at_once_and_all_in_the_end(start_runner: StartRun
             time.sleep(0.3)
             ordered = _slots(runner) - trial - pool
             rounds = 1 + int(time.monotonic() - stopped)
+            assert 0 < ordered <= AT_ONCE * rounds
+            _wait_for(runner, trial + taken + pool)
         finally:
             zygote.send_signal(signal.SIGCONT)
-        assert 0 < ordered <= AT_ONCE * rounds
-        _wait_for(runner, trial + taken + pool)
+        assert _answer(runner) == "42"
