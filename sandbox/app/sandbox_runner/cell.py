@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox_runner.figures import FigureCatcher
 from sandbox_runner.rich_messages import OutputKind
-from sandbox_runner.showcase import Showcase, forms_of
+from sandbox_runner.showcase import Showcase, forms_of, has_forms
 
 MAX_SOURCES: Final = 500
 """Cells whose lines a traceback can show."""
@@ -125,8 +125,8 @@ class Namespace:
             self._show("display", value)
 
     def _show(self, kind: OutputKind, value: object) -> None:
-        if not self._figures.catch_value(value):
-            self.showcase.add(kind, forms_of(value))
+        if not self._figures.catch_value(value) and has_forms(value):
+            self.showcase.add(kind, lambda: forms_of(value))
 
     def _catch_figures(self) -> None:
         try:

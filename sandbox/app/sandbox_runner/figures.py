@@ -47,10 +47,8 @@ class FigureCatcher:
         module.FigureManagerBase.show = show
 
     def catch(self, figure: Any) -> None:
-        """Draw a figure and show it."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight")
-        self._showcase.add("figure", {"image/png": buffer.getvalue()})
+        """Show a figure; it is drawn if there is room for it."""
+        self._showcase.add("figure", lambda: {"image/png": _draw(figure)})
 
     def catch_open(self) -> None:
         """Show and close, at a cell's end, what it left open.
@@ -82,6 +80,12 @@ class FigureCatcher:
         if manager is not None:
             sys.modules[_HELPERS].Gcf.destroy(manager)
         return True
+
+
+def _draw(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()
 
 
 class _Watch(importlib.abc.MetaPathFinder):

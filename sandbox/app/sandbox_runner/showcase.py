@@ -8,7 +8,7 @@ ends it as it ends any code.
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ _METHODS: Final = (
     ("_repr_jpeg_", "image/jpeg"),
     ("_repr_json_", "application/json"),
 )
+_BUNDLE: Final = "_repr_mimebundle_"
+_METHOD_NAMES: Final = (_BUNDLE, *(method for method, _ in _METHODS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,22 @@ class Showcase:
         self._shown = []
         self._size_bytes = self._dropped = 0
 
-    def add(self, kind: OutputKind, forms: Mapping[str, bytes]) -> None:
-        """Take what is shown; beyond a cap it is counted and dropped."""
-        if not forms:
-            return
-        size_bytes = sum(map(len, forms.values()))
-        is_full = len(self._shown) >= MAX_OUTPUTS
-        if is_full or self._size_bytes + size_bytes > MAX_CONTENT_BYTES:
+    def add(self, kind: OutputKind, build: Callable[[], Mapping[str, bytes]]) -> None:
+        """Take the forms that are built, while there is a place; the rest is counted and dropped.
+
+        Once all places are taken, or as many things were too large, nothing more is built: what
+        nobody will see would cost the time of the cell.
+        """
+        if max(len(self._shown), self._dropped) >= MAX_OUTPUTS:
             self._dropped += 1
             return
-        self._size_bytes += size_bytes
-        self._shown.append(Shown(kind, forms))
+        forms = build()
+        size_bytes = sum(map(len, forms.values()))
+        if self._size_bytes + size_bytes > MAX_CONTENT_BYTES:
+            self._dropped += 1
+        elif forms:
+            self._size_bytes += size_bytes
+            self._shown.append(Shown(kind, forms))
 
     def pack(self) -> tuple[dict[str, Any], bytes]:
         """Return the heads, for a report, and the content behind it."""
@@ -82,13 +89,19 @@ class Showcase:
         return {"outputs": heads, "outputs_dropped": self._dropped}, content
 
 
-def forms_of(value: object) -> dict[str, bytes]:
-    """Return the rich forms that an object has of its own; none of them is its `repr`."""
+def has_forms(value: object) -> bool:
+    """Say whether an object has a method that gives a form; a class has them for its instances."""
     kind = type(value)
     if issubclass(kind, type):
-        return {}  # the methods of a class are for its instances
+        return False
+    return any(_method(kind, name) is not None for name in _METHOD_NAMES)
+
+
+def forms_of(value: object) -> dict[str, bytes]:
+    """Return the rich forms that an object gives of its own; none of them is its `repr`."""
+    kind = type(value)
     forms: dict[str, bytes] = {}
-    for name, said in _bundle(_ask(kind, value, "_repr_mimebundle_")):
+    for name, said in _bundle(_ask(kind, value, _BUNDLE)):
         _take(forms, name, said)
     for method, name in _METHODS:
         if name not in forms and not (name == "image/jpeg" and "image/png" in forms):
@@ -111,21 +124,32 @@ def _bundle(said: object) -> list[tuple[str, object]]:
 
 def _ask(kind: type, value: object, method: str) -> object:
     try:
-        # Of the type, as the interpreter looks up its own: objects that claim to have every
-        # attribute are not asked.
-        found = getattr(kind, method, None)
+        found = _method(kind, method)
         return None if found is None else found(value)
     except BaseException:  # noqa: BLE001  # the method is the cell's own
         return None
 
 
+def _method(kind: type, method: str) -> Any:
+    """Return a method of the type, as the interpreter looks up its own.
+
+    Objects that claim to have every attribute are not asked.
+    """
+    try:
+        return getattr(kind, method, None)
+    except BaseException:  # noqa: BLE001  # a metaclass of the cell's
+        return None
+
+
 def _take(forms: dict[str, bytes], name: str, said: object) -> None:
-    """Add a form, if what was said is one."""
+    """Add a form, if what was said is one and there is room."""
+    if len(forms) >= len(_METHODS):
+        return
     try:
         content = _content(name, said)
     except BaseException:  # noqa: BLE001  # what was said is the cell's own object
         return
-    if content is not None and len(forms) < len(_METHODS):
+    if content is not None:
         forms[name] = content
 
 

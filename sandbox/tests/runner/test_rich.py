@@ -157,6 +157,20 @@ def test_number_of_outputs_is_bounded(session: RunnerSession) -> None:
     assert run.done.outputs_dropped == 100 - MAX_OUTPUTS
 
 
+def test_what_finds_no_place_is_not_built(session: RunnerSession) -> None:
+    code = (
+        "built = 0\nclass V:\n    def __init__(self, size): self.size = size\n"
+        "    def __repr__(self): return ''\n"
+        "    def _repr_html_(self):\n        global built\n        built += 1\n"
+        "        return 'x' * self.size\n"
+        "for _ in range(100): display(V({size}), 7)\nprint(built)"
+    )
+    for size, shown in ((1, MAX_OUTPUTS), (MAX_CONTENT_BYTES + 1, 0)):
+        run = session.run(code.replace("{size}", str(size)))
+        assert run.text.split()[-1] == str(MAX_OUTPUTS)
+        assert (len(run.outputs), run.done.outputs_dropped) == (shown, 100 - shown)
+
+
 def test_what_was_shown_before_an_exception_comes(session: RunnerSession) -> None:
     code = "class V:\n    def _repr_html_(self): return 'x'\ndisplay(V())\n1 / 0"
     run = session.run(code)
