@@ -37,6 +37,7 @@ def real_address() -> Iterator[str]:
             **os.environ,
             "SANDBOX_RUNNER_SOCKET": f"{folder}/runner.sock",
             "SANDBOX_RUNNER_SLOTS_DIR": f"{folder}/slots",
+            "SANDBOX_RUNNER_POOL": "4",
             "SANDBOX_PACKAGES_DIR": f"{folder}/packages",
             "SANDBOX_PORT": str(port),
         }

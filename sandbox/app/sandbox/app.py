@@ -66,6 +66,7 @@ def create_app(
         tasks = (
             asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds)),
             asyncio.create_task(wiring.reserve.keep()),
+            asyncio.create_task(wiring.sessions.keep()),
         )
         try:
             yield wiring

@@ -72,6 +72,10 @@ class CellSession(Protocol):
     """One live interpreter in the runner."""
 
     @property
+    def was_waiting(self) -> bool:
+        """Whether it had been forked before anybody asked for it."""
+
+    @property
     def is_alive(self) -> bool:
         """Whether the runner still holds the other end."""
 

@@ -189,6 +189,7 @@ class Execution:
             outcome = await session.cell.run(
                 code, timeout_seconds=seconds, limits=limits, listener=listener
             )
+            session.latest = outcome
         except RunnerDown:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)

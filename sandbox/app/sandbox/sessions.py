@@ -23,8 +23,9 @@ from servicekit.errors import DeadlineExceeded, TooBusy
 from servicekit.logs import get_logger
 from servicekit.wire.execution import ResourceLimits
 
-from sandbox.cells import CellRunner, CellSession
+from sandbox.cells import CellOutcome, CellRunner, CellSession
 from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
+from sandbox.farewells import Farewells
 from sandbox.limits import NO_LIMITS, settle
 from sandbox.metrics import SESSION_OPEN_SECONDS, SESSIONS_ENDED, SESSIONS_LIVE
 
@@ -34,6 +35,8 @@ log = get_logger()
 _REMEMBERED_ENDS = 10_000
 # The runner cleans a slot after its session ended; that takes milliseconds.
 _FULL_PAUSES = (0.02, 0.05, 0.1, 0.2)
+# Where none is forked in advance any more, more end with each run than begin.
+_HURRIED = 2
 
 
 class EndReason(Enum):
@@ -91,6 +94,8 @@ class LiveSession:
         What it was opened with, every value given; of a session for one run, what was asked for.
     timeout_seconds
         Time limit of its cells that name none; None for the service's own.
+    latest
+        How its latest cell ended, if it did.
     """
 
     session_id: str
@@ -104,6 +109,7 @@ class LiveSession:
     waiting: int = 0
     resetting: int = 0
     package_set: str | None = None
+    latest: CellOutcome | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -138,6 +144,7 @@ class Sessions:
         # All of them, those of a single run included, for as long as somebody holds them.
         self._held: WeakSet[LiveSession] = WeakSet()
         self._opening = 0
+        self._farewells = Farewells()
         self._ends: OrderedDict[str, EndReason] = OrderedDict()
 
     def raise_if_ended(self, session_id: str) -> None:
@@ -197,12 +204,18 @@ class Sessions:
 
     @asynccontextmanager
     async def fresh(self, deadline: Deadline, limits: ResourceLimits) -> AsyncIterator[LiveSession]:
-        """Hold a session of one's own that ends with the `with` block."""
+        """Hold a session of one's own that ends with the `with` block, or soon afterwards."""
         session = await self._open(deadline, limits)
         try:
             yield session
         finally:
-            session.cell.close()
+            self._farewells.take(session.cell, session.latest)
+        if not session.cell.was_waiting:
+            self._farewells.hurry(_HURRIED)
+
+    async def keep(self) -> None:
+        """End the sessions that `fresh` is through with, for as long as the service runs."""
+        await self._farewells.keep()
 
     @asynccontextmanager
     async def use(self, session_id: str, deadline: Deadline) -> AsyncIterator[LiveSession]:
@@ -310,6 +323,7 @@ class Sessions:
         """End all sessions, at the end of the service."""
         for session_id in list(self._live):
             self.end(session_id, EndReason.DELETED)
+        self._farewells.hurry()
 
     def views(self) -> tuple[SessionView, ...]:
         """Describe the live sessions, the oldest first."""
@@ -347,6 +361,7 @@ class Sessions:
                 session = LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
                 self._held.add(session)
                 return session
+            self._farewells.hurry()
             # A slot that is being cleaned is free in a moment; only then does a session make room.
             is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
             if is_hopeless or deadline.is_expired:

@@ -47,7 +47,7 @@ class SandboxSettings(ServiceSettings):
         32, description="live sessions; for one more, the one idle for the longest is ended"
     )
     spare_sessions: Annotated[int, Field(ge=0, le=64)] = Field(
-        1, description="sessions opened ahead, so that a run in a new session finds one"
+        4, description="sessions opened ahead, so that a run in a new session finds one"
     )
     session_idle_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         1800.0, description="seconds after which an idle session is ended"

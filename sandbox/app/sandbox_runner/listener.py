@@ -39,6 +39,10 @@ _REFILL_PAUSE_SECONDS: Final = 0.01
 # More at once are no sooner ready, and whoever comes meanwhile has to share the processors: sixteen
 # forks at once hold two of them for a fifth of a second.
 _FORKS_AT_ONCE: Final = max(1, len(os.sched_getaffinity(0)))
+# With so many ahead the others are forked one at a time, with a pause: the second that it takes to
+# fork sixty is not to be a second that others wait.
+_ENOUGH_AHEAD: Final = 8
+_UNHURRIED_SECONDS: Final = 0.02
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _FULL_PATIENCE_SECONDS: Final = 0.5
 _FAREWELL_SECONDS: Final = 6.0
@@ -78,6 +82,7 @@ class Listener:
         self._greeting: deque[Visitor] = deque()
         self._arrivals: deque[Arrival] = deque()
         self._spawn_after = 0.0
+        self._refill_after = 0.0
         self._is_stopping = False
 
     # ------------------------------------------------------------ life
@@ -119,7 +124,7 @@ class Listener:
 
     def _patience(self) -> float:
         """Return how long nothing is due, in seconds."""
-        left = self._spawn_after - time.monotonic()
+        left = self._fork_after - time.monotonic()
         if left > 0:
             return left
         is_busy = self._visitors or self._arrivals or self._zygote.line is None
@@ -216,16 +221,20 @@ class Listener:
 
     # ------------------------------------------------------------ seats
 
+    @property
+    def _fork_after(self) -> float:
+        """When the next session may be forked; whoever waits for one waits for no pause."""
+        return self._spawn_after if self._arrivals else max(self._spawn_after, self._refill_after)
+
     def _fill_pool(self, now: float) -> None:
         line = self._zygote.line
-        if line is None or not self._may_open() or now < self._spawn_after:
+        if line is None or not self._may_open() or now < self._fork_after:
             return
         wanted = max(self._settings.pool, len(self._arrivals))
-        while (
-            self._seats.waiting < wanted
-            and self._seats.has_room
-            and self._seats.forking(now) < _FORKS_AT_ONCE
-        ):
+        while self._seats.waiting < wanted and self._seats.has_room:
+            is_hurried = self._seats.ready < max(_ENOUGH_AHEAD, len(self._arrivals))
+            if self._seats.forking(now) >= (_FORKS_AT_ONCE if is_hurried else 1):
+                return
             try:
                 seat = self._seats.spawn(line)
             except OSError as error:
@@ -233,6 +242,9 @@ class Listener:
                 self._spawn_after = now + _TICK_SECONDS
                 return
             self._watch_seat(seat)
+            if not is_hurried:
+                self._refill_after = now + _UNHURRIED_SECONDS
+                return
 
     def _watch_seat(self, seat: Seat) -> None:
         descriptor = seat.line.fileno()
@@ -347,7 +359,7 @@ class Listener:
             first.visitor.connection.close()
             self._arrivals.popleft()
             if self._seats.waiting:
-                self._spawn_after = now + _REFILL_PAUSE_SECONDS
+                self._refill_after = now + _REFILL_PAUSE_SECONDS
         for place, left in enumerate(self._arrivals):  # no session was waiting for these
             self._arrivals[place] = replace(left, claim=replace(left.claim, was_waiting=False))
         for late in [arrival for arrival in self._arrivals if now > arrival.expires]:

@@ -81,6 +81,11 @@ class Seats:
         return len(self._seats) + self._wiper.pending < self.size
 
     @property
+    def ready(self) -> int:
+        """Seats that are ready to be claimed."""
+        return sum(seat.is_ready for seat in self._seats.values())
+
+    @property
     def waiting(self) -> int:
         """Seats that are ready to be claimed, or soon will be."""
         return sum(not seat.is_claimed for seat in self._seats.values())

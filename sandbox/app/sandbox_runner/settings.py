@@ -4,11 +4,12 @@ import difflib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from sandbox_runner.policy import PathRule, SessionLimits
+from sandbox_runner.pool_size import fitting_pool
 from sandbox_runner.protocol import Bounds
 
 PREFIX: Final = "SANDBOX_RUNNER_"
@@ -42,8 +43,11 @@ class RunnerSettings:
         Whether cells see the workspace: off, ro (they read it) or rw (``SANDBOX_WORKSPACE``).
     workspace_dir
         The folder that is the workspace.
-    slots, pool
-        Sessions at once; sessions forked in advance.
+    slots
+        Sessions at once.
+    pool
+        Sessions forked in advance, some 7 MiB each. Where none is set, 64 or fewer: together they
+        take a 32nd of the machine's memory at most, and a tenth of a control group's limit.
     preload
         Modules imported before any session is forked.
     subprocesses
@@ -73,8 +77,8 @@ class RunnerSettings:
     workspace: str = "off"
     workspace_dir: str = "/workspace"
     socket_group: int | None = None
-    slots: int = 48
-    pool: int = 16
+    slots: int = 80
+    pool: int = 64
     preload: tuple[str, ...] = ()
     subprocesses: bool = False
     allow_unsafe: bool = False
@@ -150,6 +154,8 @@ def load(environment: Mapping[str, str]) -> RunnerSettings:
     if text := environment.get(WORKSPACE_VARIABLE, "").strip():
         values["workspace"] = _read(WORKSPACE_VARIABLE, _workspace, text)
     settings = RunnerSettings(**values)
+    if "pool" not in values:
+        return replace(settings, pool=fitting_pool(min(settings.pool, settings.slots)))
     if settings.pool > settings.slots:
         raise SettingsError(
             f"{PREFIX}POOL is {settings.pool}, more than {PREFIX}SLOTS ({settings.slots})"

@@ -57,3 +57,21 @@ def test_few_sessions_are_made_at_once_and_those_that_hang_hold_up_none(
         finally:
             zygote.send_signal(signal.SIGCONT)
         assert _answer(runner) == "42"
+
+
+def test_where_enough_are_ahead_they_are_made_one_at_a_time(start_runner: StartRunner) -> None:
+    enough = 8
+    runner = start_runner(pool=str(enough + 3), slots=str(enough + 8))
+    trial = 1
+    _wait_for(runner, trial + enough + 3)
+    (zygote,) = psutil.Process(runner.pid).children()
+    with ExitStack() as stack:
+        zygote.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                stack.enter_context(RunnerSession(runner.socket))
+            time.sleep(0.5)
+            assert _slots(runner) == trial + enough + 3 + 1
+        finally:
+            zygote.send_signal(signal.SIGCONT)
+        _wait_for(runner, trial + 3 + enough + 3)

@@ -114,7 +114,7 @@ class SocketRunner:
                 connection.abort()
         if isinstance(event, protocol.Opened):
             POOL_CLAIMS.labels(outcome="hit" if event.was_waiting else "miss").inc()
-            return RunnerSession(connection)
+            return RunnerSession(connection, was_waiting=event.was_waiting)
         return self._refused(event)
 
     @staticmethod

@@ -91,8 +91,9 @@ class _FileLine:
 class RunnerSession:
     """One live session over its connection; see `CellSession`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, was_waiting: bool) -> None:
         self._connection = connection
+        self.was_waiting = was_waiting
         self._runs = 0
         # One exchange at a time reads the connection; a reset is asked for in the middle of one.
         self._reading = asyncio.Lock()

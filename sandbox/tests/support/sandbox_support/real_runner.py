@@ -37,7 +37,10 @@ async def real_runner(
         "SANDBOX_RUNNER_SOCKET": str(socket),
         "SANDBOX_RUNNER_SLOTS_DIR": str(folder / "slots"),
         "SANDBOX_PACKAGES_DIR": str(packages_dir),
-    } | {f"SANDBOX_RUNNER_{name.upper()}": value for name, value in settings.items()}
+    } | {
+        f"SANDBOX_RUNNER_{name.upper()}": value
+        for name, value in ({"pool": "4"} | settings).items()
+    }
     with (folder / "runner.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(MAIN), env=environment, stderr=log
