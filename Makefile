@@ -96,7 +96,7 @@ monitoring: setup-dev ## ask a real Prometheus whether every panel has data and 
 	STACK_MONITORING=1 $(VENV) -P -m pytest -q tests/monitoring -k live
 
 soak: setup-dev ## wear the sandbox down: 100,000 cells, 10,000 sessions, and nothing may grow (minutes)
-	$(VENV) -P tests/soak/run.py
+	PYTHONPATH=tests/support $(VENV) -P tests/soak/run.py
 
 clean: ## remove logs and caches
 	rm -rf .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
