@@ -37,7 +37,18 @@ REST_SECONDS = 0.1
 THROUGHPUT_SECONDS = 3.0
 START_SECONDS = 60.0
 # Small ones without any dependency, each in a session of its own.
-PACKAGES = ("six", "blinker", "toml", "wrapt", "tabulate", "zipp", "pytz", "attrs", "click", "pyyaml")
+PACKAGES = (
+    "six",
+    "blinker",
+    "toml",
+    "wrapt",
+    "tabulate",
+    "zipp",
+    "pytz",
+    "attrs",
+    "click",
+    "pyyaml",
+)
 # An index, and how to trust it, is the machine's own matter.
 _KEPT = ("PATH", "HOME", "PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "SSL_CERT_FILE")
 

@@ -33,10 +33,13 @@ BOARD = Board(
         ),
         Panel(
             title="Queue",
-            description="Runs that wait for a place. SANDBOX_QUEUE_LIMIT bounds them; one "
-            "more is sent away.",
+            description="Runs that wait for a place, and calls that wait for their session, "
+            "which runs another cell. SANDBOX_QUEUE_LIMIT bounds both; one more is sent away.",
             unit="short",
-            queries=(Query("sum(sandbox_queue_length)", "waiting"),),
+            queries=(
+                Query("sum(sandbox_queue_length)", "for a place"),
+                Query("sum(sandbox_session_queue_length)", "for a session"),
+            ),
             no_value="the sandbox gives no metrics",
             decimals=0,
         ),

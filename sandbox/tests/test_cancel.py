@@ -86,7 +86,9 @@ async def test_run_that_waits_for_its_session_leaves_it_alone(
     async with asyncio.timeout(5):
         while (await service.get(f"/sessions/{session_id}")).json()["waiting"] == 0:  # noqa: ASYNC110  # another task's state
             await asyncio.sleep(0.002)
+    assert "sandbox_session_queue_length 1.0" in (await service.get("/metrics")).text
     assert (await _cancel(service, "second")).status_code == 200
+    assert "sandbox_session_queue_length 0.0" in (await service.get("/metrics")).text
     result = (await second).json()
     assert (result["status"], result["session_ended"]) == ("cancelled", False)
     fake_runner.release.set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from stack_support.chats import chats
 from stack_support.containers import OURS, Containers, run
 from stack_support.figures import note
 from stack_support.host_process import kill
@@ -213,6 +214,36 @@ def test_killed_process_shows_as_a_restart(
         what="the restarts show",
     )
     assert not down(prometheus)
+
+
+def test_no_chat_minds_what_is_done_to_those_who_watch(receiver: Receiver) -> None:
+    watchers = ("prometheus", "grafana", "alertmanager")
+    stack = receiver.stack
+    before = {name: stack.inspect(name) for name in watchers}
+    identities = [state["Id"] for state in before.values()]
+
+    with chats(stack) as chatter:
+        for state in before.values():
+            kill(int(state["State"]["Pid"]))
+        for name, state in before.items():
+            count = state["RestartCount"]
+            wait_until(
+                lambda: stack.inspect(name)["RestartCount"] > count,  # noqa: B023  # used at once
+                within=SHOWS_WITHIN,
+                what=f"{name} is started again",
+            )
+        stack.wait_healthy(*watchers)
+        run("docker", "restart", *identities, seconds=90)
+        stack.wait_healthy(*watchers)
+        run("docker", "stop", "--time", "20", *identities, seconds=90)
+        codes = {name: stack.inspect(name)["State"]["ExitCode"] for name in watchers}
+        run("docker", "start", *identities)
+        stack.wait_healthy(*watchers)
+
+    assert set(codes.values()) <= {0, 143}, codes
+    assert {status for status, _ in chatter.endings} == {200}
+    for name in watchers:
+        assert stack.inspect(name)["Id"] == before[name]["Id"]
 
 
 def test_killed_prometheus_comes_back_with_what_it_had_and_misses_nothing_that_is_gone(

@@ -266,6 +266,37 @@ def test_ollama_that_is_killed_in_mid_stream_heals_and_the_chat_ends_in_words(
     wait_until(lambda: ask(healed)[0] == 200, within=60, what="chats are answered again")
 
 
+def test_ollama_that_is_restarted_or_stopped_ends_by_itself_and_chats_go_on(
+    default_stack: Containers,
+) -> None:
+    stack = use(default_stack, "caller")
+    wait_until(lambda: ask(stack)[0] == 200, within=90, what="chats are answered")
+    identity, is_over = stack.id_of("ollama"), threading.Event()
+    endings: list[tuple[int, Any]] = []
+
+    def chat_on() -> None:
+        while not is_over.is_set():
+            endings.append(ask(stack, timeout_seconds=45))
+
+    chat = threading.Thread(target=chat_on)
+    chat.start()
+    try:
+        run("docker", "restart", identity, seconds=60)
+        stack.wait_healthy("ollama")
+        run("docker", "stop", "--time", "20", identity, seconds=60)
+        code = stack.inspect("ollama")["State"]["ExitCode"]
+        run("docker", "start", identity)
+        stack.wait_healthy("ollama")
+    finally:
+        is_over.set()
+        chat.join(60)
+
+    assert code in {0, 143}, code
+    for status, answer in endings:
+        assert status == 200 or answer["type"].rpartition(":")[2].startswith("llm-"), answer
+    wait_until(lambda: ask(stack)[0] == 200, within=60, what="chats are answered again")
+
+
 def test_pull_that_is_killed_goes_on(default_stack: Containers) -> None:
     stack = use(default_stack, "no-such-model")
 

@@ -101,6 +101,14 @@ def test_compose_has_nothing_to_warn_of(stack: Containers) -> None:
     assert not [line for line in said.lower().splitlines() if "warn" in line or "undefined" in line]
 
 
+def test_the_file_for_a_gpu_is_understood_and_reserves_one(stack: Containers) -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")
+    said = stack.with_settings(COMPOSE_PROFILES="all").compose(*files, "config")
+
+    assert "driver: nvidia" in said
+    assert "- gpu\n" in said
+
+
 def test_every_service_is_built_and_runs(stack: Containers) -> None:
     said = stack.compose("ps")
 

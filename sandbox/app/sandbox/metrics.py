@@ -13,6 +13,9 @@ EXECUTION_SECONDS = Histogram(
 SLOTS = Gauge("sandbox_slots", "Runs that can go on at once")
 SLOTS_IN_USE = Gauge("sandbox_slots_in_use", "Runs that go on at present")
 QUEUE_LENGTH = Gauge("sandbox_queue_length", "Runs that wait for a place")
+SESSION_QUEUE_LENGTH = Gauge(
+    "sandbox_session_queue_length", "Calls that wait for their session, which runs another cell"
+)
 WAIT_SECONDS = Histogram("sandbox_wait_seconds", "Time from request to place", buckets=_SECONDS)
 KILL_SECONDS = Histogram(
     "sandbox_kill_seconds", "Time from a limit to the death of the whole tree", buckets=_SECONDS

@@ -27,7 +27,12 @@ from sandbox.cells import CellOutcome, CellRunner, CellSession
 from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
 from sandbox.farewells import Farewells
 from sandbox.limits import NO_LIMITS, settle
-from sandbox.metrics import SESSION_OPEN_SECONDS, SESSIONS_ENDED, SESSIONS_LIVE
+from sandbox.metrics import (
+    SESSION_OPEN_SECONDS,
+    SESSION_QUEUE_LENGTH,
+    SESSIONS_ENDED,
+    SESSIONS_LIVE,
+)
 
 log = get_logger()
 
@@ -384,6 +389,7 @@ class Sessions:
                 retry_after_seconds=2.0,
             )
         session.waiting += 1
+        SESSION_QUEUE_LENGTH.inc()
         try:
             async with asyncio.timeout(deadline.remaining()):
                 await session.turn.acquire()
@@ -394,3 +400,4 @@ class Sessions:
             ) from None
         finally:
             session.waiting -= 1
+            SESSION_QUEUE_LENGTH.dec()
