@@ -347,3 +347,32 @@ def test_with_another_endpoint_nothing_is_pulled(default_stack: Containers) -> N
     said = stack.compose("run", "--rm", "--no-deps", "-T", "ollama-pull")
 
     assert said.strip() == "The model is at another endpoint: no model is pulled."
+
+
+def test_a_backup_lists_the_models(default_stack: Containers) -> None:
+    default_stack.compose("rm", "--stop", "--force", "ollama")
+    default_stack.compose("up", "-d", "--no-deps", "ollama")
+    default_stack.wait_healthy("ollama")
+
+    default_stack.run("make", "--no-print-directory", "backup", "TO=backups/models.tar")
+
+    listed = default_stack.run("tar", "-xOf", "backups/models.tar", "models.txt").split()
+    assert {named("caller"), named("two-calls")} <= set(listed)
+
+
+def test_models_are_carried_over_as_their_folder(
+    default_stack: Containers, registry: Registry, room: Path
+) -> None:
+    env = default_stack.env
+    models = Path(env.get("OLLAMA_DATA_DIR", f"{env['HOME']}/docker-data/ollama"))
+    run("cp", "-a", str(models), str(room / "carried"))
+    registry.remove()
+    there = default_stack.with_settings(OLLAMA_DATA_DIR=str(room / "carried"))
+    there.compose("rm", "--stop", "--force", "ollama")
+    there.compose("up", "-d", "--no-deps", "ollama")
+    there.wait_healthy("ollama")
+
+    stack = use(there, "caller")
+
+    wait_until(lambda: ask(stack)[0] == 200, within=60, what="chats are answered")
+    assert f"The model {named('caller')} is there." in stack.compose("logs", "ollama-pull")
