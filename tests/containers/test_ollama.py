@@ -58,6 +58,7 @@ class Registry:
     def remove(self) -> None:
         if self.name:
             run("docker", "rm", "--force", self.name)
+            self.name = ""
 
 
 @pytest.fixture(scope="module")
