@@ -2,17 +2,20 @@
 # ruff: noqa: PTH208  # names are wanted, by descriptor or in a hot path; no Path for each
 
 import errno
+import mmap
 import os
+import resource
 import select
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox_runner import kernel, landlock, namespaces, seccomp
+from sandbox_runner import kernel, landlock, namespaces, seccomp, tree
 from sandbox_runner.policy import PathRule
 from sandbox_runner.seccomp import Program
 from sandbox_runner.syscalls import Architecture
@@ -22,6 +25,9 @@ _UNKNOWN_NUMBER: Final = 4000
 _CLONE_CHILD: Final = signal.SIGCHLD
 _BAD_POINTER: Final = -1
 _PATIENCE_SECONDS: Final = 10
+_TRIED_BYTES: Final = 32 << 20
+# An option of the kernel's: where it can't count huge pages, there are none.
+_MAY_BE_MISSING: Final = frozenset({b"HugetlbPages"})
 # The warden, and its worker.
 _FIRST_PIDS: Final = 2
 
@@ -91,6 +97,52 @@ def try_landlock(rules: Sequence[PathRule], abi: int, slot: str) -> Verdict:
         return ""
 
     return _in_child(child)
+
+
+def try_limits() -> Verdict:
+    """Return whether the kernel keeps a child to its memory and to the size of its files."""
+
+    def child() -> str:
+        most = (tree.status_number(_own_status(), b"VmSize") << 10) + _TRIED_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        if _is_granted(lambda: mmap.mmap(-1, 2 * _TRIED_BYTES).close()):
+            return "more memory than the limit is given"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b"x")
+            if _is_granted(lambda: file.write(b"x")):
+                return "a file grows beyond the limit"
+        return ""
+
+    return _in_child(child)
+
+
+def try_privileges() -> Verdict:
+    """Return whether what this process starts can gain nothing, whatever its file says."""
+    holds = tree.status_number(_own_status(), b"NoNewPrivs") == 1
+    return Verdict(holds, "" if holds else "the kernel does not say so")
+
+
+def try_user() -> Verdict:
+    """Return whether this process is nobody special, and has no capability in effect."""
+    if 0 in {*os.getresuid(), *os.getresgid()}:
+        return Verdict(holds=False, detail="root")
+    held = tree.status_word(_own_status(), b"CapEff")
+    holds = bool(held) and int(held, 16) == 0
+    return Verdict(holds, "" if holds else "it has capabilities")
+
+
+def try_memory_watch() -> Verdict:
+    """Return whether the kernel says what a process has of memory, and how many threads."""
+    status = _own_status()
+    wanted = {*tree.MEMORY_LINES, b"Threads"} - _MAY_BE_MISSING
+    missing = sorted(name.decode() for name in wanted if not tree.status_word(status, name))
+    return Verdict(not missing, f"/proc says nothing of {', '.join(missing)}" if missing else "")
+
+
+def _own_status() -> bytes:
+    return kernel.ask("/proc/self/status")
 
 
 def try_signal_scope() -> Verdict:

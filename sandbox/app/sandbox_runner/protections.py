@@ -57,7 +57,7 @@ def raise_shield(
     keeps_signals = abi >= landlock.ABI_SCOPES or used_view is not None
     program, filter_line = _filter(settings, is_scoped=keeps_signals)
     is_safe = abi > 0 and program is not None
-    others = _others(settings, has_quota, has_private_mounts)
+    others = _others(settings, has_quota, has_private_mounts, is_filtered=program is not None)
     lines = (*landlock_lines, filter_line, namespaces_line, *others)
     return Shield(abi, program, used_view, lines, is_safe)
 
@@ -131,21 +131,33 @@ def _filter(settings: RunnerSettings, *, is_scoped: bool) -> tuple[Program | Non
 
 
 def _others(
-    settings: RunnerSettings, has_quota: bool, has_private_mounts: bool
+    settings: RunnerSettings, has_quota: bool, has_private_mounts: bool, *, is_filtered: bool
 ) -> tuple[Protection, ...]:
     return (
-        Protection("no-new-privileges", "active"),
-        Protection("resource-limits", "active"),
-        Protection("memory-watch", "active"),
-        Protection("network", "active", "no sockets but pairs"),
+        _tried("no-new-privileges", probe.try_privileges()),
+        _tried("resource-limits", probe.try_limits()),
+        _tried("memory-watch", probe.try_memory_watch()),
+        _by_filter("network", "no sockets but pairs", is_filtered=is_filtered),
         Protection("subprocesses", "disabled", "allowed by a setting")
         if settings.subprocesses
-        else Protection("subprocesses", "active", "none can be started"),
+        else _by_filter("subprocesses", "none can be started", is_filtered=is_filtered),
         Protection("disk-quota", *_quota(settings, has_quota=has_quota)),
         Protection("workspace", *_workspace(settings)),
-        Protection("user", "active", f"user {os.getuid()}"),
+        _tried("user", probe.try_user(), f"user {os.getuid()}"),
         Protection("private-mounts", *_private_mounts(settings, has_them=has_private_mounts)),
     )
+
+
+def _tried(name: str, verdict: probe.Verdict, detail: str = "") -> Protection:
+    if verdict.holds:
+        return Protection(name, "active", detail)
+    return Protection(name, "unavailable", verdict.detail)
+
+
+def _by_filter(name: str, detail: str, *, is_filtered: bool) -> Protection:
+    if is_filtered:
+        return Protection(name, "active", detail)
+    return Protection(name, "unavailable", "there is no system call filter")
 
 
 def _quota(settings: RunnerSettings, *, has_quota: bool) -> tuple[ProtectionState, str]:

@@ -25,7 +25,8 @@ _ASLEEP: Final = _STILL | {b"D"}
 
 _STATUS_BYTES: Final = 4096
 # A process may have its pages swapped out, and huge pages are no part of the resident ones.
-_MEMORY_LINES: Final = (b"RssAnon", b"RssShmem", b"VmSwap", b"HugetlbPages")
+MEMORY_LINES: Final = (b"RssAnon", b"RssShmem", b"VmSwap", b"HugetlbPages")
+"""What counts as a process's memory, by its names in ``/proc/PID/status``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class ProcessTree:
         self._exit: Exit | None = None
         self._status = os.open(f"/proc/{root_in_proc}/status", os.O_RDONLY | os.O_CLOEXEC)
         self.baseline_bytes = self.usage().memory_bytes
-        self.address_space_bytes = _number(_read(self._status), b"VmSize") << 10
-        self._resident_bytes = _number(_read(self._status), b"VmRSS") << 10
+        self.address_space_bytes = status_number(_read(self._status), b"VmSize") << 10
+        self._resident_bytes = status_number(_read(self._status), b"VmRSS") << 10
         self._mark_bytes = 0
 
     def close(self) -> None:
@@ -149,11 +150,11 @@ class ProcessTree:
     def latest_peak_bytes(self) -> int:
         """Return the worker's peak since the last call: its highest mark, if it rose, or now."""
         status = _read(self._status)
-        mark = _number(status, b"VmHWM") << 10
+        mark = status_number(status, b"VmHWM") << 10
         is_higher = mark > self._mark_bytes
         self._mark_bytes = max(mark, self._mark_bytes)
         # Of a worker that has ended nothing is left to read: it had what it had before.
-        self._resident_bytes = (_number(status, b"VmRSS") << 10) or self._resident_bytes
+        self._resident_bytes = (status_number(status, b"VmRSS") << 10) or self._resident_bytes
         return mark if is_higher else self._resident_bytes
 
     def _signal(self, number: int) -> None:
@@ -197,7 +198,7 @@ def number_in_proc(pidfd: int) -> int:
     OSError
         It has been reaped, or the kernel does not say.
     """
-    number = _number(kernel.ask(f"/proc/self/fdinfo/{pidfd}"), b"Pid")
+    number = status_number(kernel.ask(f"/proc/self/fdinfo/{pidfd}"), b"Pid")
     if number <= 0:
         raise OSError(f"/proc/self/fdinfo says no number of a process, but {number}")
     return number
@@ -227,13 +228,13 @@ def _is_still(pid: int, still: frozenset[bytes]) -> bool:
         statuses = [kernel.ask(f"/proc/{pid}/task/{thread}/status") for thread in threads]
     except OSError:
         return False  # it or one of its threads ended while we looked: look again
-    return all(_word(status, b"State") in still for status in statuses)
+    return all(status_word(status, b"State") in still for status in statuses)
 
 
 def children(pid: int) -> list[int]:
     """Return the process ids of the children of all threads of a process."""
     if not _HAS_CHILDREN_FILES:
-        return [other for other in _all_pids() if _number(status_of(other), b"PPid") == pid]
+        return [other for other in _all_pids() if status_number(status_of(other), b"PPid") == pid]
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -260,15 +261,17 @@ def _read(descriptor: int) -> bytes:
 
 
 def _usage(status: bytes) -> Usage:
-    kibibytes = sum(_number(status, name) for name in _MEMORY_LINES)
-    return Usage(kibibytes << 10, _number(status, b"Threads"))
+    kibibytes = sum(status_number(status, name) for name in MEMORY_LINES)
+    return Usage(kibibytes << 10, status_number(status, b"Threads"))
 
 
-def _number(status: bytes, name: bytes) -> int:
-    return int(_word(status, name) or 0)
+def status_number(status: bytes, name: bytes) -> int:
+    """Return a number of ``/proc/PID/status``, 0 where it does not say any."""
+    return int(status_word(status, name) or 0)
 
 
-def _word(status: bytes, name: bytes) -> bytes:
+def status_word(status: bytes, name: bytes) -> bytes:
+    """Return the first word of a line of ``/proc/PID/status``, nothing where there is none."""
     # The process's name stands in the first line, and in it a newline is written as two letters.
     start = status.find(b"\n" + name + b":")
     if start < 0:
