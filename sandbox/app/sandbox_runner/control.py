@@ -4,6 +4,7 @@ The lines are SOCK_SEQPACKET pairs between trusted processes: one message, one p
 """
 
 import json
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,10 @@ from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import Protection
 
 _MAX_MESSAGE_BYTES: Final = 64 << 10
+
+
+class DescriptorLost(Exception):
+    """A message came without its descriptor: this process may open no more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +89,29 @@ def receive_claim(line: socket.socket) -> tuple[Claim, socket.socket]:
     ------
     EOFError
         The other end is gone.
+    DescriptorLost
+        The connection did not come along.
+    """
+    message, descriptor = receive_with_descriptor(line)
+    return Claim.from_json(message), socket.socket(fileno=descriptor)
+
+
+def receive_with_descriptor(line: socket.socket) -> tuple[dict[str, Any], int]:
+    """Return the next message and the one descriptor that comes with it.
+
+    Raises
+    ------
+    EOFError
+        The other end is gone.
+    DescriptorLost
+        It did not come along.
     """
     message, descriptors = receive(line)
-    return Claim.from_json(message), socket.socket(fileno=descriptors[0])
+    if len(descriptors) != 1:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise DescriptorLost(f"{len(descriptors)} descriptors came with a message, and not one")
+    return message, descriptors[0]
 
 
 def receive(line: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]]:
@@ -96,11 +121,17 @@ def receive(line: socket.socket) -> tuple[dict[str, Any], tuple[int, ...]]:
     ------
     EOFError
         The other end is gone.
+    DescriptorLost
+        The kernel had no room for one of the descriptors, and has closed it.
     """
     try:
-        payload, descriptors, _, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 4)
+        payload, descriptors, flags, _ = socket.recv_fds(line, _MAX_MESSAGE_BYTES, 4)
     except ConnectionResetError:
         raise EOFError from None
     if not payload:
         raise EOFError
+    if flags & socket.MSG_CTRUNC:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise DescriptorLost("no descriptor is free for what came with a message")
     return json.loads(payload), tuple(descriptors)

@@ -107,10 +107,14 @@ class Seats:
         OSError
             No slot can be made, or the zygote has ended.
         """
-        slot = self._house.create(self._bounds)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        seat = Seat(secrets.token_hex(8), slot, ours)
         with theirs:
+            try:
+                slot = self._house.create(self._bounds)
+            except OSError:
+                ours.close()
+                raise
+            seat = Seat(secrets.token_hex(8), slot, ours)
             order = Spawn(seat.name, slot.path, slot.has_quota)
             try:
                 control.send(zygote, order, (theirs.fileno(),))

@@ -35,7 +35,7 @@ def main(line: socket.socket, order: Spawn, fork: WorkerFork) -> None:
         _hold(line, order, fork, held)
     except (EOFError, PeerGone, Stalled):
         return  # nobody wants the session any more: the usual end
-    except OSError as error:
+    except (OSError, control.DescriptorLost) as error:
         log.event("session.lost", level="error", session=order.session, reason=repr(error))
 
 

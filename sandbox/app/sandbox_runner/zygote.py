@@ -147,10 +147,13 @@ class Zygote:
                 self._reap()
             if self._line in ready:
                 try:
-                    message, descriptors = control.receive(self._line)
+                    message, descriptor = control.receive_with_descriptor(self._line)
+                except control.DescriptorLost as error:  # the listener sees that line end
+                    log.event("warden.failed", level="error", reason=str(error))
+                    continue
                 except (EOFError, OSError):
                     break
-                self._spawn(Spawn(**message), descriptors[0], (waking, woken))
+                self._spawn(Spawn(**message), descriptor, (waking, woken))
         self._leave()
 
     def _spawn(

@@ -1,9 +1,11 @@
 """Keeps a zygote alive: starts it, hears what it found, starts another when it is lost."""
 
 import os
+import signal
 import socket
 import sys
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ from sandbox_runner.zygote import ZygoteConfig
 
 _MAX_FAILURES: Final = 5
 _RESTART_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 2.0)
+_KILLING: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 class ZygoteKeeper:
@@ -37,31 +40,42 @@ class ZygoteKeeper:
         self.is_ready = False
         self.findings: ZygoteReady | None = None
         self._config = config
-        self._failures = 0
+        self._losses = self._failures = 0
         self._restart_at = 0.0
 
     def start_if_due(self, now: float) -> socket.socket | None:
         """Start one if there is none and the pause is over; return its line, to be watched."""
         if self.line is not None or now < self._restart_at:
             return None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        main = Path(__file__).with_name("__main__.py")
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        with theirs:
-            self.pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-B", str(main), "--zygote"],
-                zygote.environment(self._config.home),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), zygote.LINE_FD),
-                    (os.POSIX_SPAWN_DUP2, nothing, 0),
-                    (os.POSIX_SPAWN_DUP2, 2, 1),
-                ],
-            )
-        os.close(nothing)
-        control.send(ours, self._config)
+        try:
+            ours = self._start()
+        except OSError as error:
+            self._restart_at = now + _RESTART_SECONDS[-1]
+            log.event("zygote.failed", level="error", reason=repr(error))
+            return None
+        with suppress(OSError):  # it has just ended again: its line says so
+            control.send(ours, self._config)
         self.line = ours
         self.is_ready = False
+        return ours
+
+    def _start(self) -> socket.socket:
+        main = Path(__file__).with_name("__main__.py")
+        with ExitStack() as unless_started:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            unless_started.enter_context(ours)
+            with theirs, Path(os.devnull).open("rb") as nothing:
+                self.pid = os.posix_spawn(
+                    sys.executable,
+                    [sys.executable, "-I", "-B", str(main), "--zygote"],
+                    zygote.environment(self._config.home),
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, theirs.fileno(), zygote.LINE_FD),
+                        (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
+                        (os.POSIX_SPAWN_DUP2, 2, 1),
+                    ],
+                )
+            unless_started.pop_all()
         return ours
 
     def hear(self) -> ZygoteReady | None:
@@ -74,7 +88,7 @@ class ZygoteKeeper:
             return None
         self.findings = ready = ZygoteReady.from_json(message)
         self.is_ready = True
-        self._failures = 0
+        self._losses = self._failures = 0
         log.event(
             "runner.ready",
             is_safe=ready.is_safe,
@@ -101,10 +115,11 @@ class ZygoteKeeper:
             if os.waitstatus_to_exitcode(status) == zygote.EXIT_REFUSED:
                 raise RunnerFailed(text, zygote.EXIT_REFUSED)
         self.is_ready = False
-        self._failures += 1
+        self._losses += 1
+        self._failures += not _is_killed(status)
         if self._failures > _MAX_FAILURES:
             raise RunnerFailed("The sandbox runner's zygote ends again and again.")
-        pause = _RESTART_SECONDS[min(self._failures, len(_RESTART_SECONDS)) - 1]
+        pause = _RESTART_SECONDS[min(self._losses, len(_RESTART_SECONDS)) - 1]
         self._restart_at = time.monotonic() + pause
         log.event(
             "zygote.lost", level="error", sessions_lost=sessions_lost, restart_in_seconds=pause
@@ -114,6 +129,11 @@ class ZygoteKeeper:
         """Have it end: it does so when its line is gone."""
         if self.line is not None:
             self.line.close()
+
+
+def _is_killed(status: int | None) -> bool:
+    """Say whether somebody else ended it, the kernel for want of memory for example."""
+    return status is not None and -os.waitstatus_to_exitcode(status) in _KILLING
 
 
 def _wait_for(pid: int) -> int | None:

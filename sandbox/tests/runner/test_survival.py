@@ -174,3 +174,21 @@ def test_subprocesses_never_outlive_their_session(start_runner: StartRunner, vic
     _wait_until(lambda: _all_gone([warden, *below]))
     if victim != "listener":
         _answers(runner)
+
+
+def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
+    fresh: RunnerProcess,
+) -> None:
+    killed: set[int] = set()
+
+    def kill_the_next() -> bool:
+        for zygote in psutil.Process(fresh.pid).children():
+            if zygote.pid not in killed:
+                killed.add(zygote.pid)
+                zygote.kill()
+                return True
+        return False
+
+    for _ in range(7):
+        _wait_until(kill_the_next)
+    _answers(fresh)
