@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -44,7 +45,7 @@ class Runner:
     opened: list[Session] = field(default_factory=list)
 
     async def hello(self) -> Any:
-        raise NotImplementedError  # a reserve passes it on; nobody asks here
+        return SimpleNamespace(slots=self.places)  # as much of an answer as is used here
 
     async def bounds(self, deadline: Deadline) -> ResourceLimits:  # noqa: ARG002  # the port's
         return _BOUNDS
@@ -183,6 +184,16 @@ async def test_reserve_goes_on_after_what_nobody_foresaw(monkeypatch: pytest.Mon
     runner = Runner()
     async with kept(runner, path=path):
         await until(lambda: len(runner.opened) == 1)
+
+
+@pytest.mark.parametrize(("places", "spares"), [(1, 1), (8, 1), (16, 2), (80, 3)])
+async def test_spares_take_an_eighth_of_the_places_at_most(places: int, spares: int) -> None:
+    runner = Runner(places=places)
+    async with kept(runner, size=3) as reserve:
+        await reserve.hello()
+        await until(lambda: len(runner.opened) == spares)
+        await asyncio.sleep(0.05)
+        assert len(runner.opened) == spares
 
 
 async def test_no_spare_is_kept_where_none_is_wanted() -> None:

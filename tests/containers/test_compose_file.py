@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sandbox_runner.settings import RunnerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -44,6 +45,16 @@ def test_a_service_is_confined_and_bounded(service: str) -> None:
     assert re.search(r"^ +(cpus|cpu_shares): ", text, flags=re.MULTILINE)
     assert re.search(r"^ +restart: ", text, flags=re.MULTILINE)
     assert ("healthcheck:\n" in text) is (service not in ONE_SHOT)
+
+
+def test_a_session_meets_its_own_limit_before_the_runner_meets_its() -> None:
+    """Where sessions share a user, a thread bomb ends at RLIMIT_NPROC, see `ForkPlans`."""
+    said = re.search(r"pids_limit: (\d+)", SERVICES["sandbox-runner"])
+    usual = RunnerSettings(socket="", slots_dir="")
+    others = (2 + 16) * usual.slots
+
+    assert said is not None
+    assert int(said[1]) > others + usual.processes + 64  # listener, zygote, and some air
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -290,8 +290,10 @@ def test_ollama_that_is_restarted_or_stopped_ends_by_itself_and_chats_go_on(
         stack.wait_healthy("ollama")
     finally:
         is_over.set()
-        chat.join(60)
+        chat.join(120)
 
+    assert not chat.is_alive()
+    assert endings
     assert code in {0, 143}, code
     for status, answer in endings:
         assert status == 200 or answer["type"].rpartition(":")[2].startswith("llm-"), answer

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -105,8 +106,9 @@ def test_the_file_for_a_gpu_is_understood_and_reserves_one(stack: Containers) ->
     files = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")
     said = stack.with_settings(COMPOSE_PROFILES="all").compose(*files, "config")
 
-    assert "driver: nvidia" in said
-    assert "- gpu\n" in said
+    ollama = said.partition("\n  ollama:\n")[2]
+    assert "driver: nvidia" in re.split(r"\n  \S", ollama)[0]
+    assert said.count("driver: nvidia") == 1
 
 
 def test_every_service_is_built_and_runs(stack: Containers) -> None:

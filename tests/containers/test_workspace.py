@@ -37,16 +37,20 @@ def look(stack: Containers, mode: str | None) -> dict[str, Any]:
 
 def test_workspace_is_seen_as_far_as_the_setting_says(stack: Containers) -> None:
     workspace = stack.folder / "workspace"
-    file = workspace / "of-the-user.txt"
-    run("sh", "-c", f"umask 022; echo mine >{file}", prefix=stack.person.prefix)
-    made = workspace / "of-a-cell.txt"
+    mine, made = workspace / "of-the-user.txt", workspace / "of-a-cell.txt"
+    run("sh", "-c", f"umask 022; echo mine >{mine}", prefix=stack.person.prefix)
     try:
-        seen = {"workspace/of-the-user.txt": "mine\n", "/workspace/of-the-user.txt": "mine\n"}
-        assert look(stack, "ro") == {"variable": "/workspace", **seen, "written": False}
-        assert look(stack, "rw") == {"variable": "/workspace", **seen, "written": True}
-        assert made.read_text(encoding="utf-8") == "made by code"
+        read = look(stack, "ro")
+        written = look(stack, "rw")
+        content = made.read_text(encoding="utf-8")
     finally:
         hidden = look(stack, None)
+        run("rm", "-f", str(mine), str(made))
+
+    seen = {"workspace/of-the-user.txt": "mine\n", "/workspace/of-the-user.txt": "mine\n"}
+    assert read == {"variable": "/workspace", **seen, "written": False}
+    assert written == {"variable": "/workspace", **seen, "written": True}
+    assert content == "made by code"
     assert hidden["variable"] is None
     assert not hidden["written"]
     assert "mine\n" not in hidden.values()

@@ -99,7 +99,8 @@ def one_cell(caller: Caller, session_id: str, number: int) -> None:
 
 def one_session(caller: Caller, number: int) -> None:
     if number % 4 == 0:  # most callers ask for no session
-        caller.run(None, "open('left', 'w').write('x' * 5000)\n6 * 7")
+        code = "6 * 7" if number % 8 else "open('left', 'w').write('x' * 5000)\n6 * 7"
+        caller.run(None, code)
         return
     session_id = caller.session()
     here = f"/sessions/{session_id}"

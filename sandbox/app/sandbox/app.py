@@ -129,8 +129,8 @@ def _wire(
         times=times,
         sessions=live,
         files=SessionFiles(live),
-        packages=_packages(settings, runner, resolver, store, live),
-        isolation=Isolation(runner, (Protection("package-installer", *installer_protection()),)),
+        packages=_packages(settings, reserve, resolver, store, live),
+        isolation=Isolation(reserve, (Protection("package-installer", *installer_protection()),)),
         reserve=reserve,
     )
 

@@ -31,10 +31,19 @@ class Protection:
 
 @dataclass(frozen=True, slots=True)
 class RunnerHello:
-    """What the runner says of itself."""
+    """What the runner says of itself.
+
+    Attributes
+    ----------
+    is_safe
+        Whether it can isolate a run.
+    runs_code
+        Whether it runs any: it is safe, or its operator accepts that it is not.
+    """
 
     python: str
     is_safe: bool
+    runs_code: bool
     protections: tuple[Protection, ...]
     preloaded: tuple[str, ...]
     slots: int
@@ -44,7 +53,13 @@ class RunnerHello:
 
 @dataclass(frozen=True, slots=True)
 class CellOutcome:
-    """How one cell ended; times, memory and status come from the warden alone."""
+    """How one cell ended; times, memory and status come from the warden alone.
+
+    Attributes
+    ----------
+    is_light
+        Whether its session holds little, so that it costs little to keep for a moment.
+    """
 
     status: ExecutionStatus
     signal: str | None
@@ -61,6 +76,7 @@ class CellOutcome:
     files: ChangedFiles
     outputs: tuple[RichOutput, ...] = ()
     outputs_dropped: int = 0
+    is_light: bool = False
 
 
 Stream: TypeAlias = Literal["stdout", "stderr"]

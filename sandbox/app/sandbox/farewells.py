@@ -8,9 +8,10 @@ memory of its own, so it is bounded: in number, in time, and to sessions that le
 
 import asyncio
 from collections import deque
-from math import inf
 from time import monotonic
 from typing import Final
+
+from servicekit.logs import get_logger
 
 from sandbox.cells import CellOutcome, CellSession
 
@@ -19,8 +20,8 @@ _MOST: Final = 64
 _QUIET_SECONDS: Final = 0.01
 # Between two ends, while nobody asks for anything.
 _PAUSE_SECONDS: Final = 0.002
-# Above what a run of little takes, which is what all sessions share for the most part.
-_LIGHT_BYTES: Final = 16 << 20
+
+log = get_logger()
 
 
 class Farewells:
@@ -30,11 +31,10 @@ class Farewells:
         self._leaving: deque[CellSession] = deque()
         self._is_wanted = asyncio.Event()
         self._latest = 0.0
-        self._least_peak_bytes: float = inf
 
     def take(self, session: CellSession, outcome: CellOutcome | None) -> None:
-        """End a session some time soon; at once, if its run failed to end well or left much."""
-        if outcome is None or not self._is_light(outcome):
+        """End a session some time soon; at once, if its run did not come to an end or left much."""
+        if outcome is None or not outcome.is_light:
             session.close()
             return
         self._leaving.append(session)
@@ -56,12 +56,11 @@ class Farewells:
             while self._leaving:
                 rest = self._latest + _QUIET_SECONDS - monotonic()
                 if rest <= 0:
-                    self.hurry(1)
+                    self._end_one()
                 await asyncio.sleep(max(rest, _PAUSE_SECONDS))
 
-    def _is_light(self, outcome: CellOutcome) -> bool:
-        self._least_peak_bytes = min(self._least_peak_bytes, outcome.peak_memory_bytes)
-        grown = outcome.peak_memory_bytes - self._least_peak_bytes
-        files = outcome.files
-        has_files = files.added or files.changed or files.is_truncated
-        return grown <= _LIGHT_BYTES and not has_files and not outcome.is_session_ended
+    def _end_one(self) -> None:
+        try:
+            self.hurry(1)
+        except Exception:
+            log.exception("farewell.failed")  # and the others have their turn

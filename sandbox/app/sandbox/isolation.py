@@ -52,7 +52,7 @@ class Isolation:
             hello = await self.look()
         except RunnerDown:
             return  # the other check's matter
-        if not hello.is_safe:
+        if not hello.runs_code:
             raise SandboxOff(
                 "The sandbox is off: this machine's kernel can't isolate untrusted code. "
                 "All else works; run the sandbox on Linux with Landlock to have it."
@@ -64,6 +64,7 @@ class Isolation:
             return {}
         return {
             "is_safe": self._last.is_safe,
+            "runs_code": self._last.runs_code,
             "python": self._last.python,
             "protections": {
                 item.name: {"state": item.state, "detail": item.detail}
@@ -81,5 +82,9 @@ def _log_state(hello: RunnerHello) -> None:
     states = _states(hello)
     if hello.is_safe:
         log.info("sandbox.on", python=hello.python, protections=states)
+    elif hello.runs_code:
+        log.warning(
+            "sandbox.unsafe", reason="SANDBOX_RUNNER_ALLOW_UNSAFE is set", protections=states
+        )
     else:
         log.warning("sandbox.off", reason="the kernel can't isolate a run", protections=states)

@@ -23,6 +23,7 @@ _REST_SECONDS: Final = 0.005
 # Where there was no place, those who wait for one come before a spare.
 _FULL_REST_SECONDS: Final = 2.0
 _OPEN_SECONDS: Final = 10.0
+_PLACES_FOR_A_SPARE: Final = 8
 # How often to look whether a spare is missing that nobody has asked for.
 _LOOK_SECONDS: Final = 5.0
 
@@ -48,7 +49,7 @@ class Reserve:
     runner
         Where sessions come from.
     size
-        Sessions kept; 0 for none.
+        Sessions kept; 0 for none. Of a runner with few places an eighth at most, but one.
     package_path
         Returns the package set that a new session sees.
     """
@@ -63,10 +64,13 @@ class Reserve:
         self._bounds: ResourceLimits | None = None
         self._is_wanted = asyncio.Event()
         self._rest_until = 0.0
+        self._fair_share = 1  # until the runner has said how many places it has
 
     async def hello(self) -> RunnerHello:
         """Ask the runner how it is."""
-        return await self._runner.hello()
+        said = await self._runner.hello()
+        self._fair_share = max(1, said.slots // _PLACES_FOR_A_SPARE)
+        return said
 
     async def bounds(self, deadline: Deadline) -> ResourceLimits:
         """Return the most that a session may ask for."""
@@ -112,7 +116,7 @@ class Reserve:
 
     async def _fill(self) -> None:
         self._drop_unfit()
-        while len(self._spares) < self._size:
+        while len(self._spares) < min(self._size, self._fair_share):
             path = self._package_path()
             try:
                 session = await self._runner.open(

@@ -42,6 +42,8 @@ _REMEMBERED_ENDS = 10_000
 _FULL_PAUSES = (0.02, 0.05, 0.1, 0.2)
 # Where none is forked in advance any more, more end with each run than begin.
 _HURRIED = 2
+# Where there is no place, so many; to end all of them would keep the machine from making a new one.
+_FREED = 8
 
 
 class EndReason(Enum):
@@ -366,7 +368,7 @@ class Sessions:
                 session = LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
                 self._held.add(session)
                 return session
-            self._farewells.hurry()
+            self._farewells.hurry(_FREED)
             # A slot that is being cleaned is free in a moment; only then does a session make room.
             is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
             if is_hopeless or deadline.is_expired:

@@ -41,12 +41,21 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class HelloEvent:
-    """The runner's answer to `Hello`."""
+    """The runner's answer to `Hello`.
+
+    Attributes
+    ----------
+    is_safe
+        Whether it can confine a session.
+    runs_code
+        Whether it runs any: it is safe, or a setting accepts that it is not.
+    """
 
     protocol: int
     python: str
     protections: tuple[Protection, ...]
     is_safe: bool
+    runs_code: bool
     preloaded: tuple[str, ...]
     slots: SlotUse
     bounds: Bounds
@@ -65,6 +74,7 @@ def parse_hello(message: dict[str, Any]) -> HelloEvent:
         python=string(message, "python"),
         protections=tuple(_parse_protection(item) for item in message["protections"]),
         is_safe=message["is_safe"] is True,
+        runs_code=message["runs_code"] is True,
         preloaded=tuple(str(name) for name in message["preloaded"]),
         slots=SlotUse(**message["slots"]),
         bounds=Bounds(**message["bounds"]),

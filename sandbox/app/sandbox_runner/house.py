@@ -56,9 +56,9 @@ def prepare(settings: RunnerSettings) -> House:
         _settle_workspace(settings.workspace_rule, owner)
         can_mount = settings.private_mounts and _open_up(settings)
         slots = SlotHouse(settings.slots_dir, owner=owner, can_mount=can_mount and settings.tmpfs)
-        if owner is not None:
-            _refuse_unreadable(settings)
         cache = _cache(settings.slots_dir, owner)
+        if owner is not None:
+            _refuse_unreadable(settings, cache)
         if not settings.namespaces:
             return House(slots, cache, can_mount)
         if not can_mount:
@@ -133,9 +133,9 @@ def _settle_workspace(rule: PathRule | None, owner: tuple[int, int] | None) -> N
     Path(rule.path).chmod(stat.S_IMODE(Path(rule.path).stat().st_mode) | stat.S_IRWXG)
 
 
-def _refuse_unreadable(settings: RunnerSettings) -> None:
+def _refuse_unreadable(settings: RunnerSettings, cache: str) -> None:
     # Not the sets: the service keeps them so that each can be entered and none be listed.
-    needed = [path for path in _needed(settings) if path != settings.package_sets]
+    needed = [cache, *(path for path in _needed(settings) if path != settings.package_sets)]
     closed = privileges.unreadable_for(settings.uid, settings.gid, needed)
     if closed:
         raise HouseError(

@@ -269,10 +269,15 @@ class Listener:
         self._seats.give_up(seat)
 
     def _may_open(self) -> bool:
+        return self._zygote.is_ready and self._runs_code
+
+    @property
+    def _runs_code(self) -> bool:
+        """Whether sessions are safe, or lack Landlock alone and a setting accepts that."""
         found = self._zygote.findings
-        if not self._zygote.is_ready or found is None:
+        if found is None:
             return False
-        return found.is_safe or self._settings.allow_unsafe
+        return found.is_safe or (self._settings.allow_unsafe and found.is_filtered)
 
     # ------------------------------------------------------------ visitors
 
@@ -323,6 +328,7 @@ class Listener:
             python=".".join(str(part) for part in sys.version_info[:3]),
             protections=ready.protections,
             is_safe=ready.is_safe,
+            runs_code=self._runs_code,
             preloaded=ready.preloaded,
             slots=SlotUse(self._seats.size, self._seats.in_use),
             bounds=self._settings.wire_bounds,
@@ -330,7 +336,7 @@ class Listener:
 
     def _open(self, visitor: Visitor, request: Open) -> None:
         found = self._zygote.findings
-        if found is not None and not found.is_safe and not self._settings.allow_unsafe:
+        if found is not None and not self._runs_code:
             detail = "; ".join(
                 f"{item.name}: {item.detail}"
                 for item in found.protections

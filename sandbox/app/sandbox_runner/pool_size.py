@@ -40,7 +40,10 @@ def _limits(root: Path) -> list[int]:
     """Return the memory limits of this process's control group and of those around it."""
     found = []
     for line in _text(root / _GROUPS).splitlines():
-        _, controllers, group = line.split(":", 2)
+        _, has_controllers, rest = line.partition(":")
+        controllers, has_group, group = rest.partition(":")
+        if not (has_controllers and has_group):
+            continue
         if not controllers:  # the second generation has one tree for all
             base, name = root / _GROUP_ROOT, "memory.max"
         elif "memory" in controllers.split(","):
@@ -57,6 +60,6 @@ def _limits(root: Path) -> list[int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""  # not on this kernel, or not from in here

@@ -68,6 +68,8 @@ def _namespaces(
     """Return the view if a session in namespaces of its own was seen to be shut in, else None."""
     if not settings.namespaces:
         return None, Protection("namespaces", "disabled", "switched off by a setting")
+    if not settings.private_mounts:
+        return None, Protection("namespaces", "disabled", "they need private mounts, switched off")
     if view is None:
         return None, Protection("namespaces", "unavailable", problem)
     verdict = probe.try_namespaces(view, probe_slot)
@@ -165,7 +167,7 @@ def _quota(settings: RunnerSettings, *, has_quota: bool) -> tuple[ProtectionStat
         return "active", "a file system for each slot"
     # Switched off or not to be had: what the warden does instead is the same.
     return "degraded", "bytes and entries are watched" + (
-        "" if settings.tmpfs else ", by a setting"
+        "" if settings.tmpfs and settings.private_mounts else ", by a setting"
     )
 
 

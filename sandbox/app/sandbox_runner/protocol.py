@@ -280,6 +280,12 @@ class Done:
     """How a run ended. Only `result`, `error` and `outputs` are the worker's words.
 
     The content of `outputs` came before, in DISPLAY frames.
+
+    Attributes
+    ----------
+    is_light
+        Whether the session holds little: one process and thread, a few MiB, no file that the run
+        has touched.
     """
 
     id: str
@@ -297,6 +303,7 @@ class Done:
     outputs: tuple[OutputHead, ...] = ()
     outputs_dropped: int = 0
     files: FileChanges = field(default_factory=FileChanges)
+    is_light: bool = False
 
 
 Event: TypeAlias = HelloEvent | Opened | Refused | PackagesApplied | ResetDone | Done | FileEvent

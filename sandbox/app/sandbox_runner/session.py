@@ -47,6 +47,7 @@ from sandbox_runner.task_desk import Ending, Folder, TaskDesk
 from sandbox_runner.worker_fork import WorkerFork
 
 _PACKAGES_SECONDS: Final = 5.0
+_NOTHING: Final = FileChanges()
 _REHEARSAL_SECONDS: Final = 10.0
 
 
@@ -267,6 +268,7 @@ class Session:
             outputs=said.outputs,
             outputs_dropped=said.outputs_dropped,
             files=changes,
+            is_light=ending.report is not None and changes == _NOTHING and tasks.is_light(),
         )
 
     def _use_packages(self, path: str) -> bool:

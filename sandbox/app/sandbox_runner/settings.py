@@ -46,8 +46,8 @@ class RunnerSettings:
     slots
         Sessions at once.
     pool
-        Sessions forked in advance, some 7 MiB each. Where none is set, 64 or fewer: together they
-        take a 32nd of the machine's memory at most, and a tenth of a control group's limit.
+        Sessions forked in advance, some 7 MiB each. Where none is set, from 4 to 64: as many as a
+        32nd of the machine's memory holds, and a tenth of a control group's limit.
     preload
         Modules imported before any session is forked.
     subprocesses

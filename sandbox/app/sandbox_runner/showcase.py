@@ -8,6 +8,7 @@ ends it as it ends any code.
 import base64
 import binascii
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,28 +54,34 @@ class Showcase:
         self._shown: list[Shown] = []
         self._size_bytes = 0
         self._dropped = 0
+        self._lock = threading.Lock()
 
     def clear(self) -> None:
         """Begin a cell."""
+        self._lock = threading.Lock()  # a thread that the fork left behind may have held it
         self._shown = []
         self._size_bytes = self._dropped = 0
 
     def add(self, kind: OutputKind, build: Callable[[], Mapping[str, bytes]]) -> None:
         """Take the forms that are built, while there is a place; the rest is counted and dropped.
 
-        Once all places are taken, or as many things were too large, nothing more is built: what
-        nobody will see would cost the time of the cell.
+        Once all places are taken, or as many things were too large, nothing more is built but the
+        result: what nobody will see would cost the time of the cell.
         """
-        if max(len(self._shown), self._dropped) >= MAX_OUTPUTS:
-            self._dropped += 1
-            return
-        forms = build()
-        size_bytes = sum(map(len, forms.values()))
-        if self._size_bytes + size_bytes > MAX_CONTENT_BYTES:
-            self._dropped += 1
-        elif forms:
-            self._size_bytes += size_bytes
-            self._shown.append(Shown(kind, forms))
+        is_spent = self._dropped >= MAX_OUTPUTS and kind != "result"
+        forms = None if self._is_full or is_spent else build()
+        # What builds them is the cell's own, and may show something itself; so may its threads.
+        with self._lock:
+            size_bytes = sum(map(len, (forms or {}).values()))
+            if forms is None or self._is_full or self._size_bytes + size_bytes > MAX_CONTENT_BYTES:
+                self._dropped += 1
+            elif forms:
+                self._size_bytes += size_bytes
+                self._shown.append(Shown(kind, forms))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._shown) >= MAX_OUTPUTS
 
     def pack(self) -> tuple[dict[str, Any], bytes]:
         """Return the heads, for a report, and the content behind it."""

@@ -1,5 +1,6 @@
 """Has a worker do one task after the other, and ends what takes too long or too much."""
 
+import os
 import select
 import time
 from collections import deque
@@ -19,6 +20,8 @@ _DISK_TICK_SECONDS: Final = 0.25
 _READ_BYTES: Final = 64 << 10
 _MAX_FOREIGN_MESSAGES: Final = 10_000
 _MESSAGES_AT_ONCE: Final = 64
+_LIGHT_BYTES: Final = 16 << 20
+_LIGHT_DISK_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +266,16 @@ class TaskDesk:
             if inbox.take(message):
                 return True
         return False
+
+    def is_light(self) -> bool:
+        """Say whether the latest task has left little: no process, thread or file, a few MiB."""
+        usage = self._tree.latest_usage()
+        if usage.tasks != 1 or usage.memory_bytes - self._tree.baseline_bytes > _LIGHT_BYTES:
+            return False
+        if not self._folder.has_quota:
+            return True
+        disk = os.fstatvfs(self._folder.descriptor)  # files that have no name any more count too
+        return (disk.f_blocks - disk.f_bfree) * disk.f_frsize <= _LIGHT_DISK_BYTES
 
     # ------------------------------------------------------------ limits
 

@@ -81,6 +81,7 @@ class ProcessTree:
         self.address_space_bytes = status_number(_read(self._status), b"VmSize") << 10
         self._resident_bytes = status_number(_read(self._status), b"VmRSS") << 10
         self._mark_bytes = 0
+        self._latest_status = b""
 
     def close(self) -> None:
         """Let go of the descriptor; the tree must have been killed."""
@@ -149,13 +150,17 @@ class ProcessTree:
 
     def latest_peak_bytes(self) -> int:
         """Return the worker's peak since the last call: its highest mark, if it rose, or now."""
-        status = _read(self._status)
+        self._latest_status = status = _read(self._status)
         mark = status_number(status, b"VmHWM") << 10
         is_higher = mark > self._mark_bytes
         self._mark_bytes = max(mark, self._mark_bytes)
         # Of a worker that has ended nothing is left to read: it had what it had before.
         self._resident_bytes = (status_number(status, b"VmRSS") << 10) or self._resident_bytes
         return mark if is_higher else self._resident_bytes
+
+    def latest_usage(self) -> Usage:
+        """Return what the session used at the last call of `latest_peak_bytes`, or now."""
+        return _usage(self._latest_status) if self._is_single else self.usage()
 
     def _signal(self, number: int) -> None:
         try:

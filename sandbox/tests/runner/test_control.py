@@ -4,6 +4,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sandbox_runner import control
@@ -22,7 +23,7 @@ def line() -> Iterator[Line]:
 
 
 def _open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def test_message_comes_with_its_descriptor(line: Line) -> None:

@@ -36,7 +36,7 @@ def data_runner(request: pytest.FixtureRequest) -> Iterator[RunnerProcess]:
         yield runner
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def data(data_runner: RunnerProcess) -> Iterator[RunnerSession]:
     with RunnerSession(data_runner.socket) as session:
         yield session

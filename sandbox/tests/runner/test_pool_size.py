@@ -53,6 +53,12 @@ def test_limit_that_is_none_does_not_count(tmp_path: Path) -> None:
     assert fitting_pool(64, root) == 64
 
 
+def test_words_that_are_none_of_a_control_group_are_passed_over(tmp_path: Path) -> None:
+    root = _machine(tmp_path, 64 * GIB)
+    (root / "proc/self/cgroup").write_bytes(b"0\n\xff:memory\n3:memory:/\xff\n0::/\n")
+    assert fitting_pool(64, root) == 64
+
+
 def test_machine_that_says_nothing_has_a_few(tmp_path: Path) -> None:
     assert fitting_pool(64, tmp_path) == 4
 

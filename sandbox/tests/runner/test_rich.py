@@ -171,6 +171,38 @@ def test_what_finds_no_place_is_not_built(session: RunnerSession) -> None:
         assert (len(run.outputs), run.done.outputs_dropped) == (shown, 100 - shown)
 
 
+@pytest.mark.parametrize(
+    "shows",
+    [
+        "for _ in range(40): display(Outer())",
+        (
+            "from concurrent.futures import ThreadPoolExecutor as Pool\n"
+            "with Pool(8) as pool: list(pool.map(lambda _: display(Outer()), range(40)))"
+        ),
+    ],
+)
+def test_number_is_kept_where_what_is_shown_shows_something(
+    session: RunnerSession, shows: str
+) -> None:
+    code = (
+        "class V:\n    def _repr_html_(self): return 'x'\n"
+        "class Outer:\n    def _repr_html_(self):\n        display(V())\n        return 'o'\n"
+        "display(V())\n"
+    )
+    run = session.run(code + shows)
+    assert run.done.error is None
+    assert len(run.outputs) == MAX_OUTPUTS
+
+
+def test_result_is_shown_after_much_that_was_too_large(session: RunnerSession) -> None:
+    code = (
+        "class V:\n    def __init__(self, size): self.size = size\n"
+        "    def _repr_html_(self): return 'x' * self.size\n"
+        f"for _ in range(40): display(V({MAX_CONTENT_BYTES + 1}))\nV(1)"
+    )
+    assert _shown(session.run(code)) == [("result", {"text/html": b"x"})]
+
+
 def test_what_was_shown_before_an_exception_comes(session: RunnerSession) -> None:
     code = "class V:\n    def _repr_html_(self): return 'x'\ndisplay(V())\n1 / 0"
     run = session.run(code)

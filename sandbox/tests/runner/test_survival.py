@@ -189,6 +189,6 @@ def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
                 return True
         return False
 
-    for _ in range(7):
+    for _ in range(6):
         _wait_until(kill_the_next)
     _answers(fresh)

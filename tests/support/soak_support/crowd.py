@@ -38,7 +38,7 @@ class Guest:
 
     def visit(self, until: float) -> None:
         """Do one thing after the other until the time is over (monotonic seconds)."""
-        steps = (self._live, self._fresh, self._printed, self._files, self._late)
+        steps = (self._live, self._fresh, self._light, self._printed, self._files, self._late)
         self._settle_in(until)
         turn = 0
         while time.monotonic() < until:
@@ -62,6 +62,11 @@ class Guest:
             f"secret = {self._secret!r}\nopen('mine', 'w').write(secret)\nseen"
         )
         self._is_own("fresh", self._run(code, until, is_fresh=True), "result", "(None, [])")
+
+    def _light(self, until: float) -> None:
+        code = f"seen = globals().get('secret')\nsecret = {self._secret!r}\nseen, secret"
+        said = f"(None, {self._secret!r})"
+        self._is_own("light", self._run(code, until, is_fresh=True), "result", said)
 
     def _printed(self, until: float) -> None:
         answer = self._run("for _ in range(300): print(secret)", until)
@@ -128,11 +133,10 @@ def crowd(port: int, *, callers: int, seconds: float, say: Callable[[str], None]
     """
     guests = [Guest(port, number) for number in range(callers)]
     begun = threading.Barrier(callers)
-    until = time.monotonic() + seconds
 
     def visit(guest: Guest) -> None:
         begun.wait()
-        guest.visit(until)
+        guest.visit(time.monotonic() + seconds)
 
     with ThreadPoolExecutor(callers) as pool:
         for each in [pool.submit(visit, guest) for guest in guests]:

@@ -8,12 +8,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from servicekit.deadline import Deadline
 
-from sandbox.cells import CellRunner
+from sandbox.cells import CellRunner, CellSession
 from sandbox.errors import RunnerDown
 from sandbox.limits import NO_LIMITS
 from sandbox.packages.ports import Interpreter
 
 _TIMEOUT_SECONDS: Final = 20.0
+_FULL_PAUSES: Final = (0.05, 0.2)
 _CODE: Final = """
 import importlib.metadata, json, platform
 print(json.dumps({
@@ -41,12 +42,7 @@ class CellInventory:
         return self._known
 
     async def _ask(self, deadline: Deadline) -> Interpreter:
-        session = await self._runner.open(package_path=None, limits=NO_LIMITS, deadline=deadline)
-        if session is None:
-            raise RunnerDown(
-                "The sandbox has no free place to look at its interpreter; try again in a moment.",
-                retry_after_seconds=2.0,
-            )
+        session = await self._open(deadline)
         try:
             seconds = min(_TIMEOUT_SECONDS, max(0.1, deadline.remaining()))
             outcome = await session.run(_CODE, timeout_seconds=seconds, limits=NO_LIMITS)
@@ -58,6 +54,22 @@ class CellInventory:
                 "try again."
             )
         return parse_inventory(outcome.stdout)
+
+    async def _open(self, deadline: Deadline) -> CellSession:
+        for pause in (*_FULL_PAUSES, None):
+            session = await self._runner.open(
+                package_path=None, limits=NO_LIMITS, deadline=deadline
+            )
+            if session is not None:
+                return session
+            if pause is None or deadline.is_expired:
+                break
+            await asyncio.sleep(pause)  # a spare may have been given up for this
+        raise RunnerDown(
+            "The sandbox has no free place to look at its interpreter. Try again in a moment, or "
+            "delete a session that is not needed.",
+            retry_after_seconds=2.0,
+        )
 
 
 def parse_inventory(text: str) -> Interpreter:

@@ -148,6 +148,7 @@ def _hello(event: protocol.HelloEvent) -> RunnerHello:
     return RunnerHello(
         python=clean_text(event.python),
         is_safe=event.is_safe,
+        runs_code=event.runs_code,
         protections=tuple(
             Protection(item.name, item.state, item.detail) for item in event.protections
         ),

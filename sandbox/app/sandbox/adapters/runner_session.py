@@ -258,6 +258,7 @@ def _outcome(
         outputs=outputs,
         outputs_dropped=event.outputs_dropped + len(event.outputs) - len(outputs),
         files=changed_files(event.files),
+        is_light=event.is_light and not event.session_ended,
     )
 
 

@@ -104,6 +104,7 @@ class FakeRunner:
         self.socket = socket
         self.sessions: list[FakeSession] = []
         self.is_safe = True
+        self.accepts_unsafe = False
         self.slots = 1000
         self.held: set[str] = set()
         self.release = asyncio.Event()
@@ -168,6 +169,7 @@ class FakeRunner:
                         ),
                     ),
                     is_safe=self.is_safe,
+                    runs_code=self.is_safe or self.accepts_unsafe,
                     preloaded=(),
                     slots=protocol.SlotUse(self.slots, self.open_sessions),
                     bounds=BOUNDS,
@@ -177,7 +179,7 @@ class FakeRunner:
             await self._open(peer, request)
 
     async def _open(self, peer: "_Peer", request: protocol.Open) -> None:
-        if not self.is_safe:
+        if not (self.is_safe or self.accepts_unsafe):
             await peer.send(protocol.Refused("unsafe", "no Landlock"))
         elif self.open_sessions >= self.slots:
             await peer.send(protocol.Refused("full", "all slots are taken"))
