@@ -1,16 +1,17 @@
 """Each attack in each mode of the runner: what it printed, how it ended, what is left."""
 
 import os
+import re
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
 
 import pytest
 from sandbox_support.attack_campaign import Campaign
 from sandbox_support.attack_case import AttackCase, load
-from sandbox_support.attack_lane import CANARY, Evidence, NotRun
+from sandbox_support.attack_lane import AS_EVER, CANARY, Evidence, Gleaning, NotRun
 from sandbox_support.attack_mode import MODES, Mode
 
 # The first test of a mode may wait until the modes before it are through.
@@ -33,6 +34,29 @@ def seen(campaign: Campaign, mode: Mode, case: AttackCase) -> Evidence:
         pytest.skip(f"{mode.name} can't be tried here: {reason}")
 
 
+def assert_harmless(gleaning: Gleaning) -> None:
+    """Nothing of the machine's comes out by way of a session's files, and soon."""
+    assert gleaning.seconds < 2.0  # half a second on a machine with nothing else to do
+    for entry in gleaning.listed.entries:
+        assert not PurePosixPath(entry.path).is_absolute()
+        assert ".." not in PurePosixPath(entry.path).parts
+    for entry, content in gleaning.contents:
+        if isinstance(content, bytes):
+            assert entry.kind == "file", entry
+            assert CANARY.encode() not in content, entry
+            assert b"root:" not in content, entry
+
+
+# What a case notes of itself, where that tells whether it was held.
+NOTES = {
+    "r21_user_wide_exhaustion": r"NOTE inotify instances 0 ",
+    "s11_watch_others": r"NOTE stat sees \[\]$",
+    "r19_setrlimit_raise": r"\A(NOTE no hard limit on RLIMIT_CPU\n)?SAFE$",
+    "s01_read_system_files": r"NOTE readable: \[('/(root|home|srv|app)'(, )?)*\]$",
+    "k02_dangerous_syscalls": r"SAFE \[\]$",
+}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @each_mode
 def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> None:
@@ -49,9 +73,14 @@ def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> Non
         assert len(run.stdout) <= 1 << 20
         assert len(run.stderr) <= 1 << 20
     # A session that was ended may not have come to say it.
+    if case.name in NOTES:
+        assert re.search(NOTES[case.name], said, flags=re.MULTILINE), said
     if case.must_say_safe and not any(run.done.session_ended for run in evidence.runs):
         assert "SAFE" in said
     assert not evidence.was_bait_touched
+    for gleaning in evidence.gleanings:
+        assert_harmless(gleaning)
+    assert evidence.bystander == AS_EVER
     assert evidence.recovery_output == b"42\n"
     assert evidence.recovery_seconds < 1.0
     assert not evidence.left_over
@@ -63,8 +92,9 @@ def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> Non
 def test_two_fresh_sessions_do_not_share_random_state(
     campaign: Campaign, mode: Mode, case: AttackCase
 ) -> None:
-    first, second = seen(campaign, mode, case).runs
-    assert first.stdout != second.stdout
+    first, second = (run.stdout.splitlines() for run in seen(campaign, mode, case).runs)
+    assert len(first) == len(second) > 0
+    assert not set(first) & set(second)
 
 
 @pytest.mark.parametrize("case", [EXITS], ids=lambda case: case.name)

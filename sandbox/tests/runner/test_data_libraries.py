@@ -138,6 +138,31 @@ def test_library_works_as_on_any_machine(data: RunnerSession, code: str, result:
     assert run.stderr == b""
 
 
+def test_no_two_sessions_draw_the_same_from_what_is_preloaded() -> None:
+    if not CELLS.exists():
+        pytest.skip("make setup-dev makes the cells' interpreter")
+    code = (
+        "import random, secrets, uuid\nimport numpy as np\n"
+        "(random.random(), np.random.rand(), np.random.default_rng().random(), uuid.uuid4().hex, "
+        "secrets.token_hex(), random.SystemRandom().random())"
+    )
+    drawn = []
+    with (
+        tempfile.TemporaryDirectory(prefix="runner-") as folder,
+        RunnerProcess(
+            Path(folder), python=os.fspath(CELLS), settings={"pool": "2", "preload": "numpy"}
+        ) as runner,
+    ):
+        said = client.hello(runner.socket, 120)
+        if not said.is_safe or said.preloaded != ("numpy",):
+            pytest.skip("no numpy for cells, or a kernel that cannot confine them")
+        for _ in range(3):
+            with RunnerSession(runner.socket) as session:
+                drawn.append(session.run(code, RUN_SECONDS).done.result)
+    lots = [str(each).split(", ") for each in drawn]
+    assert all(len(set(same)) == 3 for same in zip(*lots, strict=True)), lots
+
+
 def test_request_to_the_network_fails_as_without_one(data: RunnerSession) -> None:
     run = data.run("import requests\nrequests.get('http://example.com', timeout=2)", RUN_SECONDS)
     assert run.done.error is not None

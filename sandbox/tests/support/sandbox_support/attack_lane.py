@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 from sandbox_runner import client
 from sandbox_runner.client import CellRun, RunnerSession
+from sandbox_runner.file_messages import FileEntry, FileList, FileRefused
 
 from sandbox_support.attack_case import AttackCase
 from sandbox_support.attack_mode import Mode, Runner, short_folder
@@ -27,6 +28,13 @@ _TRIES_THE_THING = """
 """
 # Five thousand folders in each other take a while.
 _PATIENCE_SECONDS = 30.0
+# A session that no case is to touch: its variable stays, and it can still write.
+BYSTANDERS = "bystander-3390"
+_AS_EVER = "open('w', 'wb').write(bytes(1 << 20)), mine"
+AS_EVER = repr((1 << 20, BYSTANDERS))
+# What is collected of a session's files; to read all of a case's 10,000 would show no more.
+_READ_BYTES = 1 << 20
+_READ_ENTRIES = 60
 # A warden and its worker.
 _PROCESSES_OF_A_SESSION = 2
 
@@ -49,14 +57,37 @@ class Evidence:
         How long a fresh session took to answer right afterwards.
     left_over
         What was still there after a while that should not have been; nothing, if all is well.
+    gleanings
+        What the files of the sessions gave, as who collects them gets it.
+    bystander
+        What a session that was there all the while answered afterwards.
     """
 
     runs: tuple[CellRun, ...]
+    gleanings: tuple["Gleaning", ...]
+    bystander: str | None
     was_bait_touched: bool
     recovery_seconds: float
     recovery_output: bytes
     left_over: str
     memory_growth_bytes: int
+
+
+@dataclass(frozen=True)
+class Gleaning:
+    """The files of one session, after a run.
+
+    Attributes
+    ----------
+    seconds
+        How long it took to list them.
+    contents
+        Of the first ones, links included, each path with what was read or the refusal.
+    """
+
+    listed: FileList
+    seconds: float
+    contents: tuple[tuple[FileEntry, bytes | FileRefused], ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +100,7 @@ class Bait:
     mailbox: socket.socket
     shows_names: bool
     seconds: float
+    bystander: RunnerSession
 
     def fill_in(self, code: str) -> str:
         if self.shows_names:
@@ -124,7 +156,7 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
         for listener in (tcp, path, abstract):
             listener.listen()
             listener.setblocking(False)
-        settings = {"pool": str(POOL), "slots": "6", **mode.settings}
+        settings = {"pool": str(POOL), "slots": "7", **mode.settings}
         runner = stack.enter_context(
             replace(mode, settings=settings).runner(folder, {"SERVICE_API_KEY": CANARY})
         )
@@ -137,8 +169,17 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
             "@RUNNER@": runner.socket,
         }
         _check_mode(runner, mode)
-        shows_names = mode.refuses_namespaces
-        yield Bait(runner, names, (tcp, path, abstract), mailbox, shows_names, mode.seconds)
+        bystander = stack.enter_context(RunnerSession(runner.socket))
+        bystander.run(f"mine = {BYSTANDERS!r}")
+        yield Bait(
+            runner=runner,
+            names=names,
+            listeners=(tcp, path, abstract),
+            mailbox=mailbox,
+            shows_names=mode.refuses_namespaces,
+            seconds=mode.seconds,
+            bystander=bystander,
+        )
 
 
 def _check_mode(runner: Runner, mode: Mode) -> None:
@@ -153,7 +194,7 @@ def _check_mode(runner: Runner, mode: Mode) -> None:
 def play(bait: Bait, case: AttackCase) -> Evidence:
     """Run the steps of a case, then look at what they left."""
     memory_before = _listener_memory(bait)
-    runs = _steps(bait, case)
+    runs, gleanings = _steps(bait, case)
     started = time.monotonic()
     with RunnerSession(bait.runner.socket) as session:
         answer = session.run("print(6*7)").stdout
@@ -161,6 +202,8 @@ def play(bait: Bait, case: AttackCase) -> Evidence:
     left_over = _left_over(bait)
     return Evidence(
         runs=tuple(runs),
+        gleanings=tuple(gleanings),
+        bystander=bait.bystander.run(_AS_EVER).done.result,
         was_bait_touched=bait.was_touched(),
         recovery_seconds=recovery_seconds,
         recovery_output=answer,
@@ -169,9 +212,9 @@ def play(bait: Bait, case: AttackCase) -> Evidence:
     )
 
 
-def _steps(bait: Bait, case: AttackCase) -> list[CellRun]:
+def _steps(bait: Bait, case: AttackCase) -> tuple[list[CellRun], list[Gleaning]]:
     """Sessions that stay open live until the end of the case."""
-    runs = []
+    runs, gleanings = [], []
     with ExitStack() as stack:
         current: ExitStack | None = None
         session: RunnerSession | None = None
@@ -182,19 +225,30 @@ def _steps(bait: Bait, case: AttackCase) -> list[CellRun]:
                 current = stack.enter_context(ExitStack())
                 session = current.enter_context(RunnerSession(bait.runner.socket))
             runs.append(session.run(bait.fill_in(step.code), bait.seconds))
-    return runs
+            if not runs[-1].done.session_ended:
+                gleanings.append(_glean(session))
+    return runs, gleanings
+
+
+def _glean(session: RunnerSession) -> Gleaning:
+    started = time.monotonic()
+    listed = session.files()
+    seconds = time.monotonic() - started
+    small = [entry for entry in listed.entries if entry.size_bytes <= _READ_BYTES]
+    contents = tuple((entry, session.read_file(entry.path)) for entry in small[:_READ_ENTRIES])
+    return Gleaning(listed, seconds, contents)
 
 
 def _left_over(bait: Bait) -> str:
     """Wait until only the zygote and the pool are there; return what else is, if it stays."""
     limit = time.monotonic() + _PATIENCE_SECONDS
-    expected = 1 + _PROCESSES_OF_A_SESSION * POOL
+    expected = 1 + _PROCESSES_OF_A_SESSION * (POOL + 1)
     listener = psutil.Process(bait.runner.pid)
     while True:
         processes = len(listener.children(recursive=True))
-        # One for each session of the pool, and the one in which the protections were tried out.
+        # One for each session of the pool, the bystander's, and the one for trying the protections.
         slots = len(list(bait.runner.slots_dir.glob("house-*/[!.]*/")))
-        if processes == expected and slots <= POOL + 1:
+        if processes == expected and slots <= POOL + 2:
             return ""
         if time.monotonic() > limit:
             return f"{processes} processes instead of {expected}, {slots} slots"
