@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from sandbox.adapters import runner_session
 from sandbox_runner.protocol import Done
 from sandbox_support.fake_runner import FakeRunner, Reply, out
 from sandbox_support.serving import service_settings, serving, until
@@ -153,11 +154,31 @@ async def test_hang_up_kills_the_run(service: httpx.AsyncClient, fake_runner: Fa
     )
     await until(lambda: fake_runner.started)
     assert fake_runner.open_sessions == 1
-    before = _cancelled()
+    before, kills = _cancelled(), _kills()
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     await until(lambda: fake_runner.open_sessions == 0)
     await until(lambda: _cancelled() == before + 1)
+    await until(lambda: _kills() == kills + 1)
+
+
+async def test_hang_up_ends_a_session_whose_runner_says_nothing(
+    tmp_path: Path, fake_runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_session, "_PARTING_SECONDS", 0.1)
+    fake_runner.is_deaf = True
+    async with serving(create_app(service_settings(tmp_path, fake_runner.socket))) as client:
+        run = asyncio.create_task(
+            client.post("/execute", json={"code": "while True: pass", "timeout_seconds": 20})
+        )
+        await until(lambda: fake_runner.started)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await until(lambda: fake_runner.open_sessions == 0)
+
+
+def _kills() -> float:
+    return REGISTRY.get_sample_value("sandbox_kill_seconds_count") or 0.0
 
 
 def _cancelled() -> float:

@@ -23,11 +23,14 @@ from sandbox.adapters.runner_connection import Arrival, Connection
 from sandbox.adapters.runner_files import RunnerFiles, changed_files
 from sandbox.cells import CellOutcome, OutputListener, Stream
 from sandbox.errors import RunnerDown
+from sandbox.metrics import KILL_SECONDS
 
 # The warden answers between two runs at once, unless the machine is starved.
 _ANSWER_SECONDS: Final = 10.0
 # The warden ends a cell at its limit; this is how long it may take to say so.
 _REPORT_GRACE_SECONDS: Final = 5.0
+# A kill takes some 10 ms; after this nobody listens any more.
+_PARTING_SECONDS: Final = 2.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
 _DECODER: Final = codecs.getincrementaldecoder("utf-8")
@@ -95,6 +98,7 @@ class RunnerSession:
         self._connection = connection
         self.was_waiting = was_waiting
         self._runs = 0
+        self._parting: asyncio.Task[None] | None = None
         # One exchange at a time reads the connection; a reset is asked for in the middle of one.
         self._reading = asyncio.Lock()
         self._resets_done = 0
@@ -103,7 +107,7 @@ class RunnerSession:
     @property
     def is_alive(self) -> bool:
         """Whether the runner still holds the other end."""
-        return self._connection.is_open
+        return self._connection.is_open and self._parting is None
 
     async def run(
         self,
@@ -126,6 +130,9 @@ class RunnerSession:
                 await self._connection.send(order)
                 outcome = await self._collect(order.id, listener)
             is_whole = not outcome.is_session_ended
+        except asyncio.CancelledError:
+            self._part()
+            raise
         except TimeoutError:
             raise RunnerDown(
                 "The sandbox's runner did not report the end of the run in time; the run was "
@@ -140,6 +147,23 @@ class RunnerSession:
             if not is_whole:
                 self.close()
         return outcome
+
+    def _part(self) -> None:
+        """Have the run in progress killed, and hear how long that took before hanging up."""
+        self.cancel()
+        self._parting = asyncio.get_running_loop().create_task(self._hear_the_end())
+
+    async def _hear_the_end(self) -> None:
+        try:
+            async with asyncio.timeout(_PARTING_SECONDS):
+                while not isinstance(event := await self._connection.receive(), protocol.Done):
+                    continue
+            if event.kill_ms is not None:
+                KILL_SECONDS.observe(event.kill_ms / 1000)
+        except (OSError, TimeoutError, protocol.ProtocolError):
+            return  # the hang-up kills it all the same
+        finally:
+            self._connection.abort()
 
     async def _collect(self, run_id: str, listener: OutputListener | None) -> CellOutcome:
         stdout, stderr = _Output("stdout", listener), _Output("stderr", listener)
@@ -203,7 +227,8 @@ class RunnerSession:
 
     def close(self) -> None:
         """End the session; everything in it dies."""
-        self._connection.abort()
+        if self._parting is None:
+            self._connection.abort()
 
 
 def _check_size(order: protocol.Run) -> None:

@@ -97,7 +97,7 @@ class FakeRunner:
     """Serves sessions at a Unix socket.
 
     `hold` makes runs wait until `release` is set; `refuse_as` makes every open fail;
-    `on_run` may replace the script for a cell.
+    `on_run` may replace the script for a cell; `is_deaf` has runs go on when they are cancelled.
     """
 
     def __init__(self, socket: Path) -> None:
@@ -111,6 +111,7 @@ class FakeRunner:
         self.started: list[str] = []
         self.on_run: Callable[[FakeSession, str], Reply | None] = lambda _, __: None
         self.is_mute = False
+        self.is_deaf = False
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -221,6 +222,8 @@ class FakeRunner:
             # Scripted time: the limit is reached at once when it is short, else never.
             if reply.done is None and request.timeout_seconds >= 5:
                 told = await peer.unless_told(asyncio.Event())
+        if told is not None and self.is_deaf:
+            await peer.request()  # the hang-up
         done = reply.done or Done("", "timeout", kill_ms=3.0, session_ended=True)
         if told is not None:
             is_reset = isinstance(told, protocol.Reset)
