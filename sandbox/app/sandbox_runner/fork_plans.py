@@ -38,6 +38,10 @@ ENVIRONMENT: Final = MappingProxyType(
 )
 
 
+OTHER_TASKS: Final = 256
+"""What else may come to run as the same user while a session lives: a second stack's sessions."""
+
+
 @dataclass(frozen=True, slots=True)
 class ForkPlan:
     """How the workers of one session are made, and the ruleset that they share."""
@@ -76,9 +80,8 @@ class ForkPlans:
             )
         )
         # A few threads in each other session; few, where a fork bomb would use them up.
-        self._user_tasks = UserTasks(
-            self._uid, margin=(2 if settings.subprocesses else 16) * settings.slots
-        )
+        own = (2 if settings.subprocesses else 16) * settings.slots
+        self._user_tasks = UserTasks(self._uid, margin=own + OTHER_TASKS)
 
     @property
     def has_namespaces(self) -> bool:

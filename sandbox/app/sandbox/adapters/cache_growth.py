@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ _ARCHIVES: Final = "archive-v0"
 
 
 class CacheGrowth:
-    """The folders of a cache that were not there at the start."""
+    """What lies in a cache and was not there at the start: folders, and files on their way."""
 
     def __init__(self, cache: Path, *also: Path) -> None:
         self._cache = cache
@@ -24,13 +25,13 @@ class CacheGrowth:
         self._known = set(self._unpacked())
 
     async def exceeds(self, max_bytes: int) -> bool:
-        """Whether the new folders hold more bytes than that; counting stops there."""
+        """Whether what is new holds more bytes than that; counting stops there."""
         return await asyncio.to_thread(self._exceeds, max_bytes)
 
     async def discard(self) -> None:
-        """Delete the new folders."""
-        for folder in self._new():
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        """Delete what is new."""
+        for path in self._new():
+            await asyncio.to_thread(_delete, path)
 
     def _exceeds(self, max_bytes: int) -> bool:
         total = 0
@@ -49,11 +50,20 @@ class CacheGrowth:
         yield from self._cache.glob(f"{_ARCHIVES}/*")
 
 
-def _sizes(folder: Path) -> Iterator[int]:
-    folders = [folder]
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sizes(top: Path) -> Iterator[int]:
+    """Yield the sizes of the files in a folder; what uv keeps there may be a file as well."""
+    folders = [top]
     while folders:
+        folder = folders.pop()
         try:
-            with os.scandir(folders.pop()) as items:
+            with os.scandir(folder) as items:
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         folders.append(Path(item.path))
@@ -61,3 +71,6 @@ def _sizes(folder: Path) -> Iterator[int]:
                         yield item.stat(follow_symlinks=False).st_size
         except FileNotFoundError:
             continue  # it was renamed meanwhile, or deleted
+        except NotADirectoryError:
+            with suppress(FileNotFoundError):
+                yield folder.lstat().st_size
