@@ -211,13 +211,15 @@ class Listener:
                     _kill(orphan)
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
             if pid == self._zygote.pid:
                 self._lose_zygote()
+            elif status and pid in known:  # its zygote went before
+                log.event("warden.killed", level="error", pid=pid, status=status)
 
     # ------------------------------------------------------------ seats
 

@@ -192,3 +192,16 @@ def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
     for _ in range(6):
         _wait_until(kill_the_next)
     _answers(fresh)
+
+
+def test_killed_warden_that_outlived_its_zygote_is_told_of(fresh: RunnerProcess) -> None:
+    with RunnerSession(fresh.socket) as session:
+        warden = warden_of(fresh, session)
+        zygote = _zygote(fresh)
+        zygote.kill()
+        _wait_until(lambda: not _is_alive(zygote))
+        assert session.run("6 * 7").done.result == "42"
+        assert b"warden.killed" not in fresh.log.read_bytes()
+        warden.kill()
+        _wait_until(lambda: b"warden.killed" in fresh.log.read_bytes())
+    _answers(fresh)

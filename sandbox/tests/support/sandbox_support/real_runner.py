@@ -23,6 +23,7 @@ class RealRunner:
     socket: Path
     process: asyncio.subprocess.Process
     hello: RunnerHello
+    log: Path
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def real_runner(
         )
     try:
         hello = await _greeting(socket, process, folder / "runner.log")
-        yield RealRunner(socket, process, hello)
+        yield RealRunner(socket, process, hello, folder / "runner.log")
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
