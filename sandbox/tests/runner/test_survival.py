@@ -196,7 +196,7 @@ def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
 
 def test_killed_warden_that_outlived_its_zygote_is_told_of(fresh: RunnerProcess) -> None:
     with RunnerSession(fresh.socket) as session:
-        warden = warden_of(fresh, session)
+        warden = warden_of(worker_of(fresh, session))
         zygote = _zygote(fresh)
         zygote.kill()
         _wait_until(lambda: not _is_alive(zygote))
