@@ -33,6 +33,7 @@ from sandbox_runner.zygote import ZygoteConfig
 from sandbox_runner.zygote_keeper import ZygoteKeeper
 
 _MAX_VISITORS: Final = 512
+_ENDS_REMEMBERED: Final = 64
 _TICK_SECONDS: Final = 0.25
 # A session that is claimed should have the processor before the one that is to replace it.
 _REFILL_PAUSE_SECONDS: Final = 0.01
@@ -81,6 +82,8 @@ class Listener:
         self._visitors: dict[int, Visitor] = {}
         self._greeting: deque[Visitor] = deque()
         self._arrivals: deque[Arrival] = deque()
+        # Wardens whose lines have ended, themselves a moment later.
+        self._ended: deque[int] = deque(maxlen=_ENDS_REMEMBERED)
         self._spawn_after = 0.0
         self._refill_after = 0.0
         self._is_stopping = False
@@ -218,7 +221,7 @@ class Listener:
                 break
             if pid == self._zygote.pid:
                 self._lose_zygote()
-            elif status and pid in known:  # its zygote went before
+            elif status and (pid in known or pid in self._ended):  # its zygote went before
                 log.event("warden.killed", level="error", pid=pid, status=status)
 
     # ------------------------------------------------------------ seats
@@ -265,6 +268,7 @@ class Listener:
             self._spawn_after = time.monotonic() + _TICK_SECONDS
         else:
             log.event("session.ended", session=seat.name)
+            self._ended.append(seat.warden_pid)
 
     def _end(self, seat: Seat) -> None:
         self._selector.unregister(seat.line)
