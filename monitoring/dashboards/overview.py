@@ -179,6 +179,7 @@ BOARD = Board(
                     "sum by (service) (changes(process_start_time_seconds[1h]))",
                     "{{service}}",
                 ),
+                Query("sum(changes(sandbox_runner_start_time_seconds[1h]))", "sandbox-runner"),
             ),
             no_value="no service gave its start",
             decimals=0,

@@ -39,6 +39,8 @@ class RunnerHello:
         Whether it can isolate a run.
     runs_code
         Whether it runs any: it is safe, or its operator accepts that it is not.
+    started_seconds
+        When it started, in seconds since 1970.
     """
 
     python: str
@@ -48,6 +50,7 @@ class RunnerHello:
     preloaded: tuple[str, ...]
     slots: int
     slots_in_use: int
+    started_seconds: float
     bounds: ResourceLimits
 
 

@@ -7,7 +7,7 @@ from servicekit.logs import get_logger
 
 from sandbox.cells import CellRunner, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
-from sandbox.metrics import PROTECTION
+from sandbox.metrics import PROTECTION, RUNNER_START
 
 log = get_logger()
 
@@ -38,6 +38,7 @@ class Isolation:
         last, self._last = self._last, hello
         if last is None or (last.is_safe, _states(last)) != (hello.is_safe, _states(hello)):
             _log_state(hello)
+        RUNNER_START.set(hello.started_seconds)
         for item in hello.protections:
             PROTECTION.labels(item.name).set(_STATES.get(item.state, 0))
         return hello

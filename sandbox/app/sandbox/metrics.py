@@ -12,6 +12,9 @@ EXECUTION_SECONDS = Histogram(
 )
 SLOTS = Gauge("sandbox_slots", "Runs that can go on at once")
 SLOTS_IN_USE = Gauge("sandbox_slots_in_use", "Runs that go on at present")
+RUNNER_START = Gauge(
+    "sandbox_runner_start_time_seconds", "When the runner started, in seconds since 1970"
+)
 QUEUE_LENGTH = Gauge("sandbox_queue_length", "Runs that wait for a place")
 SESSION_QUEUE_LENGTH = Gauge(
     "sandbox_session_queue_length", "Calls that wait for their session, which runs another cell"

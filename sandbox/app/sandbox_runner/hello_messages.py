@@ -49,6 +49,8 @@ class HelloEvent:
         Whether it can confine a session.
     runs_code
         Whether it runs any: it is safe, or a setting accepts that it is not.
+    started_seconds
+        When the runner started, in seconds since 1970.
     """
 
     protocol: int
@@ -59,6 +61,7 @@ class HelloEvent:
     preloaded: tuple[str, ...]
     slots: SlotUse
     bounds: Bounds
+    started_seconds: float
 
 
 def parse_hello(message: dict[str, Any]) -> HelloEvent:
@@ -78,6 +81,7 @@ def parse_hello(message: dict[str, Any]) -> HelloEvent:
         preloaded=tuple(str(name) for name in message["preloaded"]),
         slots=SlotUse(**message["slots"]),
         bounds=Bounds(**message["bounds"]),
+        started_seconds=float(message["started_seconds"]),
     )
 
 

@@ -84,6 +84,7 @@ class Listener:
         self._arrivals: deque[Arrival] = deque()
         # Wardens whose lines have ended, themselves a moment later.
         self._ended: deque[int] = deque(maxlen=_ENDS_REMEMBERED)
+        self._started_seconds = time.time()
         self._spawn_after = 0.0
         self._refill_after = 0.0
         self._is_stopping = False
@@ -338,6 +339,7 @@ class Listener:
             preloaded=ready.preloaded,
             slots=SlotUse(self._seats.size, self._seats.in_use),
             bounds=self._settings.wire_bounds,
+            started_seconds=self._started_seconds,
         )
 
     def _open(self, visitor: Visitor, request: Open) -> None:

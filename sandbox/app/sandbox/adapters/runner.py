@@ -155,6 +155,7 @@ def _hello(event: protocol.HelloEvent) -> RunnerHello:
         preloaded=event.preloaded,
         slots=event.slots.size,
         slots_in_use=event.slots.in_use,
+        started_seconds=event.started_seconds,
         bounds=ResourceLimits(
             memory_bytes=event.bounds.memory_bytes,
             processes=event.bounds.processes,

@@ -174,6 +174,7 @@ class FakeRunner:
                     preloaded=(),
                     slots=protocol.SlotUse(self.slots, self.open_sessions),
                     bounds=BOUNDS,
+                    started_seconds=1.5e9,
                 )
             )
         elif isinstance(request, protocol.Open):
