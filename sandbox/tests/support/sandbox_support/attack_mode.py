@@ -82,6 +82,8 @@ class Mode:
 
 _PLAIN = {"namespaces": "0"}
 _OLD = {"namespaces": "0", "landlock_abi_max": "5"}
+# That of Linux 6.1, and so of Debian 12.
+_OLDER = {"namespaces": "0", "landlock_abi_max": "2"}
 _PROCESSES = {"subprocesses": "1"}
 
 _LOCAL = (
@@ -90,7 +92,7 @@ _LOCAL = (
     Mode("user", "user", 64203, refuses_namespaces=True),
     Mode("user-subprocesses", "user", 64204, _PROCESSES, refuses_namespaces=True),
     Mode("old-landlock", "anybody", 64205, _OLD),
-    Mode("old-landlock-subprocesses", "anybody", 64206, _OLD | _PROCESSES),
+    Mode("old-landlock-subprocesses", "anybody", 64206, _OLDER | _PROCESSES),
     Mode("namespaces", "user", 64207, needs_namespaces=True),
     Mode("namespaces-subprocesses", "anybody", 64208, _PROCESSES, needs_namespaces=True),
 )
