@@ -177,12 +177,13 @@ def test_subprocesses_never_outlive_their_session(start_runner: StartRunner, vic
 
 
 def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
-    fresh: RunnerProcess,
+    start_runner: StartRunner,
 ) -> None:
+    runner = start_runner(pool="0", slots="4")  # so that it has no other children
     killed: set[int] = set()
 
     def kill_the_next() -> bool:
-        for zygote in psutil.Process(fresh.pid).children():
+        for zygote in psutil.Process(runner.pid).children():
             if zygote.pid not in killed:
                 killed.add(zygote.pid)
                 zygote.kill()
@@ -191,7 +192,7 @@ def test_zygote_that_is_killed_before_it_is_ready_is_started_again_each_time(
 
     for _ in range(6):
         _wait_until(kill_the_next)
-    _answers(fresh)
+    _answers(runner)
 
 
 def test_killed_warden_that_outlived_its_zygote_is_told_of(fresh: RunnerProcess) -> None:
