@@ -13,7 +13,7 @@ _FRESH = 'up{job="mcp-stack"} and timestamp(up{job="mcp-stack"}) > time() - 30'
 # Those that were asked since this Prometheus started; a stopped container may have left no target.
 _ASKED = (
     'last_over_time(service:up:asked_timestamp_seconds{job="mcp-stack"}[1d])'
-    ' > on () group_left () max(process_start_time_seconds{job="prometheus"})'
+    ' > on () group_left () max(process_start_time_seconds{job="prometheus"}) + 5'
 )
 
 BOARD = Board(
