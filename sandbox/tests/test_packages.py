@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sandbox_support.attack_case import load
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_index import PackageIndex, Release, package_index
 from sandbox_support.real_runner import real_runner
@@ -331,6 +332,30 @@ async def test_installed_package_is_imported_by_real_sessions(index: PackageInde
                 assert missing["error"]["type"] == "ModuleNotFoundError"
                 await _install(client, "giraffefact")
                 assert (await client.post("/execute", json=fresh)).json()["result"] == "'2.5'"
+
+
+async def test_settings_that_code_leaves_about_steer_no_installation(index: PackageIndex) -> None:
+    index.add("zebrafact", "1.5")
+    case = load(Path(__file__).parent / "escape" / "cases" / "g02_pip_config_poison.attack")
+    with tempfile.TemporaryDirectory(prefix="sb-") as name, package_index() as other:
+        other.add("zebrafact", "6.6")
+        folder = Path(name)
+        names = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
+        code = case.steps[0].code.replace("http://127.0.0.1:1/", other.url)
+        code += f"\nos.environ.update(dict.fromkeys({names}, {other.url!r}))\nw != []"
+        async with real_runner(folder, packages_dir=folder / "packages") as real:
+            if not real.hello.is_safe:
+                pytest.skip("this kernel can't isolate a run")
+            settings = service_settings(folder, real.socket, packages_index_url=index.url)
+            async with serving(create_app(settings)) as client:
+                poisoned = (await client.post("/sessions")).json()["session_id"]
+                body = {"code": code, "session_id": poisoned}
+                assert (await client.post("/execute", json=body)).json()["result"] == "True"
+                answer = await _install(client, "zebrafact", session_id=poisoned)
+                assert answer.json()["installed"][0]["version"] == "1.5", answer.text
+                body = {"code": "import zebrafact; zebrafact.VERSION", "session_id": poisoned}
+                assert (await client.post("/execute", json=body)).json()["result"] == "'1.5'"
+        assert other.requests == 0
 
 
 async def test_package_of_the_configured_index_is_installed(
