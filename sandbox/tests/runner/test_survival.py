@@ -206,3 +206,15 @@ def test_killed_warden_that_outlived_its_zygote_is_told_of(fresh: RunnerProcess)
         warden.kill()
         _wait_until(lambda: b"warden.killed" in fresh.log.read_bytes())
     _answers(fresh)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("SIGKILL", "killed"), ("SIGSEGV", "crashed"), ("SIGABRT", "crashed")]
+)
+def test_worker_that_kills_itself_is_told_truly(
+    fresh: RunnerProcess, name: str, status: str
+) -> None:
+    with RunnerSession(fresh.socket) as session:
+        done = session.run(f"import os, signal\nos.kill(os.getpid(), signal.{name})").done
+    assert (done.status, done.signal, done.session_ended) == (status, name, True)
+    _answers(fresh)
