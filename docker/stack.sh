@@ -75,12 +75,12 @@ up_offline() {
 # Compose starts the last container and leaves: until it answers, nothing can be asked.
 await_chat() {
     container=$($compose ps -q middleware)
-    for _ in $(seq 120); do
+    for _ in $(seq 360); do
         state=$(docker inspect --format '{{.State.Health.Status}}' "$container" 2>/dev/null || echo gone)
         [ "$state" != healthy ] || return 0
         sleep 0.5
     done
-    fail "The chat API is $state after a minute: docker/stack.sh logs middleware says why."
+    fail "The chat API is $state after three minutes: docker/stack.sh logs middleware says why."
 }
 
 command=$1

@@ -1,7 +1,7 @@
 """Chat and LLM: how turns end, how long they take, and what the model does in them."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query
+from dashboards.panel import Panel, Query, or_none
 
 _SECONDS = "gen_ai_client_operation_duration_seconds"
 _FIRST = "gen_ai_client_operation_time_to_first_chunk"
@@ -111,9 +111,11 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (error_type) "
-                    f'(rate({_SECONDS}_count{{error_type!=""}}[$__rate_interval]))'
-                    " * 60",
+                    or_none(
+                        "sum by (error_type) "
+                        f'(rate({_SECONDS}_count{{error_type!=""}}[$__rate_interval])) * 60',
+                        "error_type",
+                    ),
                     "{{error_type}}",
                 ),
             ),

@@ -1,7 +1,7 @@
 """Overview: whether the stack is healthy, and what its users feel."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query, Threshold
+from dashboards.panel import Panel, Query, Threshold, or_none
 
 GOOD_IS_HIGH = (Threshold(None, "red"), Threshold(0.95, "orange"), Threshold(0.99, "green"))
 ANY_IS_BAD = (Threshold(None, "green"), Threshold(1, "red"))
@@ -153,7 +153,7 @@ BOARD = Board(
                 ),
                 Query(
                     'sum(rate(chat_turns_total{outcome!~"stop|length|tool_calls|max_steps'
-                    '|repeated_failure|content_filter"}[$__rate_interval])) * 60',
+                    '|repeated_failure|content_filter"}[$__rate_interval])) * 60 or vector(0)',
                     "failed, refused or given up",
                 ),
             ),
@@ -191,8 +191,11 @@ BOARD = Board(
             unit="string",
             queries=(
                 Query(
-                    "sum by (alertname, severity, service, dependency, upstream, slo) "
-                    '(ALERTS{alertstate="firing"})',
+                    or_none(
+                        "sum by (alertname, severity, service, dependency, upstream, slo) "
+                        '(ALERTS{alertstate="firing"})',
+                        "alertname",
+                    ),
                     "{{alertname}} {{service}}",
                     is_instant=True,
                 ),

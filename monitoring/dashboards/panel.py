@@ -29,6 +29,14 @@ class Query:
     is_instant: bool = False
 
 
+def or_none(expression: str, label: str) -> str:
+    """Return an expression that shows a zero called `none` where it has nothing to show.
+
+    What has never happened has no series, and a panel without any looks broken.
+    """
+    return f'({expression}) or on () label_replace(0 * sum(up), "{label}", "none", "", "")'
+
+
 @dataclass(frozen=True)
 class Threshold:
     """From this value on the panel has this colour."""

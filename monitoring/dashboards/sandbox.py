@@ -1,7 +1,7 @@
 """Sandbox: places, waiting, how code ends, how fast it is killed, what it uses."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query, Threshold
+from dashboards.panel import Panel, Query, Threshold, or_none
 
 
 def _quantile(share: float, metric: str) -> str:
@@ -75,8 +75,12 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    'sum by (status) (rate(http_request_duration_seconds_count{service="sandbox",'
-                    'route="/execute",status=~"429|502|503|504"}[$__rate_interval])) * 60',
+                    or_none(
+                        "sum by (status) (rate(http_request_duration_seconds_count"
+                        '{service="sandbox",route="/execute",status=~"429|502|503|504"}'
+                        "[$__rate_interval])) * 60",
+                        "status",
+                    ),
                     "{{status}}",
                 ),
             ),
@@ -206,7 +210,11 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (rule) (rate(sandbox_package_refusals_total[$__rate_interval])) * 60",
+                    or_none(
+                        "sum by (rule) "
+                        "(rate(sandbox_package_refusals_total[$__rate_interval])) * 60",
+                        "rule",
+                    ),
                     "{{rule}}",
                 ),
             ),

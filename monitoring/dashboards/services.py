@@ -1,7 +1,7 @@
 """Services: rate, errors and duration per route; what each process uses."""
 
 from dashboards.board import Board, Variable
-from dashboards.panel import Panel, Query
+from dashboards.panel import Panel, Query, or_none
 
 _MATCH = 'service=~"$service",route!~"/health|/ready|/metrics"'
 _COUNT = f"http_request_duration_seconds_count{{{_MATCH}"
@@ -35,8 +35,11 @@ BOARD = Board(
             unit="reqps",
             queries=(
                 Query(
-                    "sum by (service, status) "
-                    f'(rate({_COUNT},status=~"[45].."}}[$__rate_interval]))',
+                    or_none(
+                        "sum by (service, status) "
+                        f'(rate({_COUNT},status=~"[45].."}}[$__rate_interval]))',
+                        "status",
+                    ),
                     "{{service}} {{status}}",
                 ),
             ),

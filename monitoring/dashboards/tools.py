@@ -2,7 +2,7 @@
 
 from dashboards.board import Board, Variable
 from dashboards.overview import DOWN_IS_RED, UP_OR_DOWN
-from dashboards.panel import Panel, Query
+from dashboards.panel import Panel, Query, or_none
 
 _CALLS = 'mcp_tool_executions_total{tool_name=~"$tool"'
 _ALL = f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))"
@@ -145,8 +145,11 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (service, error_type) "
-                    f'(rate({_OPERATION}_count{{error_type!=""}}[$__rate_interval])) * 60',
+                    or_none(
+                        "sum by (service, error_type) "
+                        f'(rate({_OPERATION}_count{{error_type!=""}}[$__rate_interval])) * 60',
+                        "error_type",
+                    ),
                     "{{service}} {{error_type}}",
                 ),
             ),

@@ -122,10 +122,10 @@ def test_what_is_meant_for_others_is_left_alone(folder: Path) -> None:
 
 
 def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
-    status, said = check(folder, "SANDBOX_QUEUE_LIMIT=4\n")
+    status, said = check(folder, "SANDBOX_CONNECT_SECONDS=4\n")
 
     assert status == 0
-    assert "SANDBOX_QUEUE_LIMIT is for make local" in said
+    assert "SANDBOX_CONNECT_SECONDS is for make local" in said
 
 
 def test_the_file_of_a_key_is_for_make_local_too(folder: Path) -> None:

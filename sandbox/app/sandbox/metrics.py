@@ -71,3 +71,11 @@ PACKAGES_WAITING = Gauge(
 )
 DISK_FREE = Gauge("sandbox_disk_free_bytes", "Free space where package sets are kept")
 DISK_SIZE = Gauge("sandbox_disk_size_bytes", "Whole space where package sets are kept")
+
+# Prometheus sees how often something happened by how a series grows: one that is born with the first
+# event shows nothing of it.
+for _outcome in ("hit", "miss"):
+    POOL_CLAIMS.labels(outcome=_outcome)
+    SPARE_SESSIONS.labels(outcome=_outcome)
+for _cached in ("yes", "no"):
+    PACKAGE_SECONDS.labels(cached=_cached)
