@@ -72,7 +72,7 @@ PACKAGES_WAITING = Gauge(
 DISK_FREE = Gauge("sandbox_disk_free_bytes", "Free space where package sets are kept")
 DISK_SIZE = Gauge("sandbox_disk_size_bytes", "Whole space where package sets are kept")
 
-# Prometheus sees how often something happened by how a series grows: one that is born with the first
+# Prometheus sees by a series' growth how often something happened: one that is born with the first
 # event shows nothing of it.
 for _outcome in ("hit", "miss"):
     POOL_CLAIMS.labels(outcome=_outcome)
