@@ -30,10 +30,9 @@ BUILT_IN = {"__rate_interval", "__range", "__interval"}
 
 # What stands in a rule or expression where a metric could, and is none.
 _NO_METRIC = {
-    "label_replace",
     *("sum", "by", "rate", "increase", "changes", "histogram_quantile", "count", "min", "max"),
     *("or", "and", "unless", "vector", "time", "topk", "predict_linear", "last_over_time"),
-    *("group_left", "timestamp"),
+    *("group_left", "timestamp", "label_replace"),
 }
 
 
