@@ -28,11 +28,12 @@ from servicekit.wire.execution import (
 from sandbox.admission import Admission
 from sandbox.artifacts import describe_changes
 from sandbox.cells import CellOutcome, OutputListener, Stream
+from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown
 from sandbox.executions import Executions, LiveExecution
 from sandbox.limits import NO_LIMITS, TimeBounds, settle_run
 from sandbox.metrics import CELL_PEAK_MEMORY, EXECUTION_SECONDS, EXECUTIONS, KILL_SECONDS
-from sandbox.sessions import EndReason, LiveSession, Sessions
+from sandbox.sessions import LiveSession, Sessions
 
 # Kept of the request's time for killing a tree and sending the answer: a kill takes some 10 ms.
 _ANSWER_RESERVE_SECONDS = 0.15

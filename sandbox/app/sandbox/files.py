@@ -13,8 +13,9 @@ from servicekit.errors import DeadlineExceeded
 from servicekit.wire.files import FileListing, SessionFile
 
 from sandbox.artifacts import describe
+from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown
-from sandbox.sessions import EndReason, Sessions
+from sandbox.sessions import Sessions
 from sandbox.stored_files import CellFiles, OpenFile
 
 

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -24,6 +23,7 @@ from servicekit.logs import get_logger
 from servicekit.wire.execution import ResourceLimits
 
 from sandbox.cells import CellOutcome, CellRunner, CellSession
+from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
 from sandbox.farewells import Farewells
 from sandbox.limits import NO_LIMITS, settle
@@ -44,26 +44,6 @@ _FULL_PAUSES = (0.02, 0.05, 0.1, 0.2)
 _HURRIED = 2
 # Where there is no place, so many; to end all of them would keep the machine from making a new one.
 _FREED = 8
-
-
-class EndReason(Enum):
-    """Why a session is gone, as the caller reads it."""
-
-    DELETED = ("deleted", "it was deleted")
-    IDLE = ("idle", "it was idle for too long")
-    EVICTED = ("evicted", "its place was needed, and it was the one idle for the longest")
-    TIMEOUT = ("timeout", "its last cell ran past the time limit and was killed")
-    MEMORY = ("memory", "its last cell used too much memory and was killed")
-    OUTPUT = ("output", "its last cell flooded its output and was killed")
-    KILLED = ("killed", "its last cell was killed")
-    CRASHED = ("crashed", "its interpreter crashed")
-    CANCELLED = ("cancelled", "its last cell was cancelled")
-    EXITED = ("exited", "its interpreter ended")
-    RUNNER_LOST = ("runner-lost", "the sandbox's runner went away, and its state with it")
-
-    def __init__(self, code: str, sentence: str) -> None:
-        self.code = code
-        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sandbox_runner import kernel, log
 from sandbox_runner.control import Claim, ZygoteReady
+from sandbox_runner.fork_pace import ForkPace
 from sandbox_runner.house import House
 from sandbox_runner.limits import LimitRefused, settle
 from sandbox_runner.protocol import (
@@ -35,15 +36,6 @@ from sandbox_runner.zygote_keeper import ZygoteKeeper
 _MAX_VISITORS: Final = 512
 _ENDS_REMEMBERED: Final = 64
 _TICK_SECONDS: Final = 0.25
-# A session that is claimed should have the processor before the one that is to replace it.
-_REFILL_PAUSE_SECONDS: Final = 0.01
-# More at once are no sooner ready, and whoever comes meanwhile has to share the processors: sixteen
-# forks at once hold two of them for a fifth of a second.
-_FORKS_AT_ONCE: Final = max(1, len(os.sched_getaffinity(0)))
-# With so many ahead the others are forked one at a time, with a pause: the second that it takes to
-# fork sixty is not to be a second that others wait.
-_ENOUGH_AHEAD: Final = 8
-_UNHURRIED_SECONDS: Final = 0.02
 _OPEN_PATIENCE_SECONDS: Final = 10.0
 _FULL_PATIENCE_SECONDS: Final = 0.5
 _FAREWELL_SECONDS: Final = 6.0
@@ -85,8 +77,7 @@ class Listener:
         # Wardens whose lines have ended, themselves a moment later.
         self._ended: deque[int] = deque(maxlen=_ENDS_REMEMBERED)
         self._started_seconds = time.time()
-        self._spawn_after = 0.0
-        self._refill_after = 0.0
+        self._pace = ForkPace()
         self._is_stopping = False
 
     # ------------------------------------------------------------ life
@@ -128,7 +119,7 @@ class Listener:
 
     def _patience(self) -> float:
         """Return how long nothing is due, in seconds."""
-        left = self._fork_after - time.monotonic()
+        left = self._pace.due(len(self._arrivals)) - time.monotonic()
         if left > 0:
             return left
         is_busy = self._visitors or self._arrivals or self._zygote.line is None
@@ -227,30 +218,23 @@ class Listener:
 
     # ------------------------------------------------------------ seats
 
-    @property
-    def _fork_after(self) -> float:
-        """When the next session may be forked; whoever waits for one waits for no pause."""
-        return self._spawn_after if self._arrivals else max(self._spawn_after, self._refill_after)
-
     def _fill_pool(self, now: float) -> None:
-        line = self._zygote.line
-        if line is None or not self._may_open() or now < self._fork_after:
+        line, pace, arrivals = self._zygote.line, self._pace, len(self._arrivals)
+        if line is None or not (self._zygote.is_ready and self._runs_code):
             return
-        wanted = max(self._settings.pool, len(self._arrivals))
-        while self._seats.waiting < wanted and self._seats.has_room:
-            is_hurried = self._seats.ready < max(_ENOUGH_AHEAD, len(self._arrivals))
-            if self._seats.forking(now) >= (_FORKS_AT_ONCE if is_hurried else 1):
+        wanted = max(self._settings.pool, arrivals)
+        while self._seats.waiting < wanted and self._seats.has_room and now >= pace.due(arrivals):
+            ready = self._seats.ready
+            if self._seats.forking(now) >= pace.at_once(ready=ready, arrivals=arrivals):
                 return
             try:
                 seat = self._seats.spawn(line)
             except OSError as error:
                 log.event("session.failed", level="error", reason=repr(error))
-                self._spawn_after = now + _TICK_SECONDS
+                pace.failed(now)
                 return
+            pace.forked(now, ready=ready)
             self._watch_seat(seat)
-            if not is_hurried:
-                self._refill_after = now + _UNHURRIED_SECONDS
-                return
 
     def _watch_seat(self, seat: Seat) -> None:
         descriptor = seat.line.fileno()
@@ -266,7 +250,7 @@ class Listener:
             self._watch_seat(heard)
         elif seat.warden_pid == 0:
             log.event("session.failed", level="error", reason="it ended before it was ready")
-            self._spawn_after = time.monotonic() + _TICK_SECONDS
+            self._pace.failed(time.monotonic())
         else:
             log.event("session.ended", session=seat.name)
             self._ended.append(seat.warden_pid)
@@ -274,9 +258,6 @@ class Listener:
     def _end(self, seat: Seat) -> None:
         self._selector.unregister(seat.line)
         self._seats.give_up(seat)
-
-    def _may_open(self) -> bool:
-        return self._zygote.is_ready and self._runs_code
 
     @property
     def _runs_code(self) -> bool:
@@ -373,7 +354,7 @@ class Listener:
             first.visitor.connection.close()
             self._arrivals.popleft()
             if self._seats.waiting:
-                self._refill_after = now + _REFILL_PAUSE_SECONDS
+                self._pace.claimed(now)
         for place, left in enumerate(self._arrivals):  # no session was waiting for these
             self._arrivals[place] = replace(left, claim=replace(left.claim, was_waiting=False))
         for late in [arrival for arrival in self._arrivals if now > arrival.expires]:

@@ -9,8 +9,9 @@ from servicekit.hangup import until_hangup
 from servicekit.wire.base import WireReply
 from servicekit.wire.execution import ResourceLimits, SessionCreated, SessionRequest
 
+from sandbox.end_reason import EndReason
 from sandbox.routes.wiring import Wiring, wiring_of
-from sandbox.sessions import EndReason, SessionView
+from sandbox.sessions import SessionView
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
