@@ -7,8 +7,6 @@ so that one caller with sixty requests does not hold up another with one.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -58,28 +56,16 @@ class Admission:
         """Runs that wait at present."""
         return self._waiting
 
-    @asynccontextmanager
-    async def slot(self, client: str, deadline: Deadline) -> AsyncIterator[None]:
-        """Hold one slot for the length of a `with` block.
+    def slot(self, client: str, deadline: Deadline) -> "Slot":
+        """Return a slot to hold for the length of a `with` block.
 
-        Raises
-        ------
-        TooBusy
-            The queue is full.
-        DeadlineExceeded
-            The request's time ended while it waited.
+        Its beginning raises `TooBusy` when the queue is full, and `DeadlineExceeded` when the
+        request's time ended while it waited.
         """
-        asked_at = monotonic()
-        await self._acquire(client, deadline)
-        started_at = monotonic()
-        WAIT_SECONDS.observe(started_at - asked_at)
-        try:
-            yield
-        finally:
-            self._mean_seconds += _SMOOTHING * (monotonic() - started_at - self._mean_seconds)
-            self._release()
+        return Slot(self, client, deadline)
 
-    async def _acquire(self, client: str, deadline: Deadline) -> None:
+    async def acquire(self, client: str, deadline: Deadline) -> None:
+        """Take a slot, waiting for it; see `slot`."""
         if self._in_use < self._slots and not self._waiting:
             self._take(1)
             return
@@ -106,6 +92,11 @@ class Admission:
                     "Try again later or allow more time."
                 ) from None
             raise
+
+    def release(self, held_seconds: float) -> None:
+        """Give a slot back that was held for some seconds."""
+        self._mean_seconds += _SMOOTHING * (held_seconds - self._mean_seconds)
+        self._release()
 
     def _give_up(self, client: str, waiter: _Waiter) -> None:
         if waiter.granted.done() and not waiter.granted.cancelled():
@@ -146,3 +137,24 @@ class Admission:
 
     def _retry_after_seconds(self) -> float:
         return min(60.0, max(1.0, self._mean_seconds * (self._waiting + 1) / self._slots))
+
+
+class Slot:
+    """One slot, held inside of an `async with` block; see `Admission.slot`."""
+
+    __slots__ = ("_admission", "_client", "_deadline", "_started_at")
+
+    def __init__(self, admission: Admission, client: str, deadline: Deadline) -> None:
+        self._admission = admission
+        self._client = client
+        self._deadline = deadline
+        self._started_at = 0.0
+
+    async def __aenter__(self) -> None:
+        asked_at = monotonic()
+        await self._admission.acquire(self._client, self._deadline)
+        self._started_at = monotonic()
+        WAIT_SECONDS.observe(self._started_at - asked_at)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.release(monotonic() - self._started_at)

@@ -7,8 +7,6 @@ is an error.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -27,7 +25,7 @@ from servicekit.wire.execution import (
 
 from sandbox.admission import Admission
 from sandbox.artifacts import describe_changes
-from sandbox.cells import CellOutcome, OutputListener, Stream
+from sandbox.cells import CellOutcome, Stream
 from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown
 from sandbox.executions import Executions, LiveExecution
@@ -64,6 +62,17 @@ class RunListener(Protocol):
 
     def printed(self, stream: Stream, text: str) -> None:
         """Take a piece of output."""
+
+
+@dataclass(slots=True)
+class _Order:
+    """A request, what it was granted, and for whom it is carried out."""
+
+    request: ExecuteRequest
+    plan: Plan
+    client: str
+    deadline: Deadline
+    listener: RunListener | None
 
 
 class Execution:
@@ -103,16 +112,10 @@ class Execution:
             The runner can't run it.
         """
         plan = await self._plan(request, context.deadline)
+        order = _Order(request, plan, client, context.deadline, listener)
         with self._executions.live(request.execution_id, request.session_id) as execution:
             try:
-                result = await self._carry_out(
-                    request,
-                    plan,
-                    execution,
-                    client=client,
-                    deadline=context.deadline,
-                    listener=listener,
-                )
+                result = await self._carry_out(order, execution)
             except asyncio.CancelledError:
                 if not execution.take_interruption():
                     raise
@@ -121,33 +124,16 @@ class Execution:
             execution.status = result.status
         return result
 
-    async def _carry_out(
-        self,
-        request: ExecuteRequest,
-        plan: Plan,
-        execution: LiveExecution,
-        *,
-        client: str,
-        deadline: Deadline,
-        listener: RunListener | None,
-    ) -> ExecuteResult:
-        async with self._session(request.session_id, plan, client, deadline) as session:
-            left = _time_to_run(deadline)
-            execution.begin(session.cell)
-            if listener is not None:
-                listener.started(execution.execution_id, request.session_id)
-            with span("sandbox.run") as run:
-                outcome = await self._run(
-                    session,
-                    request.code,
-                    seconds=min(plan.seconds, left),
-                    limits=plan.run_limits,
-                    listener=None if listener is None else listener.printed,
-                )
-                run.note({"sandbox.status": outcome.status})
-        _count(outcome)
-        is_late = outcome.status == "timeout" and left < plan.seconds
-        return _result(outcome, execution, is_late=is_late)
+    async def _carry_out(self, order: _Order, execution: LiveExecution) -> ExecuteResult:
+        slot = self._admission.slot(order.client, order.deadline)
+        session_id = order.request.session_id
+        if session_id is None:
+            fresh = self._sessions.fresh(order.deadline, order.plan.session_limits)
+            async with slot, fresh as session:
+                return await self._run(order, session, execution)
+        # First the session's turn, then the slot: a slot must not idle behind a busy session.
+        async with self._sessions.use(session_id, order.deadline) as session, slot:
+            return await self._run(order, session, execution)
 
     async def _plan(self, request: ExecuteRequest, deadline: Deadline) -> Plan:
         """Check all that can be checked before anything waits."""
@@ -158,37 +144,28 @@ class Execution:
         seconds = self._bounds.choose(request.timeout_seconds, session.timeout_seconds)
         return Plan(seconds, NO_LIMITS, settle_run(request.limits, session.limits))
 
-    @asynccontextmanager
-    async def _session(
-        self, session_id: str | None, plan: Plan, client: str, deadline: Deadline
-    ) -> AsyncIterator[LiveSession]:
-        if session_id is None:
-            async with (
-                self._admission.slot(client, deadline),
-                self._sessions.fresh(deadline, plan.session_limits) as session,
-            ):
-                yield session
-        else:
-            # First the session's turn, then the slot: a slot must not idle behind a busy session.
-            async with (
-                self._sessions.use(session_id, deadline) as session,
-                self._admission.slot(client, deadline),
-            ):
-                yield session
-
     async def _run(
-        self,
-        session: LiveSession,
-        code: str,
-        *,
-        seconds: float,
-        limits: ResourceLimits,
-        listener: OutputListener | None,
-    ) -> CellOutcome:
+        self, order: _Order, session: LiveSession, execution: LiveExecution
+    ) -> ExecuteResult:
+        left = _time_to_run(order.deadline)
+        execution.begin(session.cell)
+        if order.listener is not None:
+            order.listener.started(execution.execution_id, execution.session_id)
+        with span("sandbox.run") as run:
+            outcome = await self._run_cell(order, session, min(order.plan.seconds, left))
+            run.note({"sandbox.status": outcome.status})
+        _count(outcome)
+        is_late = outcome.status == "timeout" and left < order.plan.seconds
+        return _result(outcome, execution, is_late=is_late)
+
+    async def _run_cell(self, order: _Order, session: LiveSession, seconds: float) -> CellOutcome:
         session.cells += 1
         try:
             outcome = await session.cell.run(
-                code, timeout_seconds=seconds, limits=limits, listener=listener
+                order.request.code,
+                timeout_seconds=seconds,
+                limits=order.plan.run_limits,
+                listener=None if order.listener is None else order.listener.printed,
             )
             session.latest = outcome
         except RunnerDown:

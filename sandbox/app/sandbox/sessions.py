@@ -204,27 +204,29 @@ class Sessions:
         """End the sessions that `fresh` is through with, for as long as the service runs."""
         await self._farewells.keep()
 
-    @asynccontextmanager
-    async def use(self, session_id: str, deadline: Deadline) -> AsyncIterator[LiveSession]:
-        """Hold a live session; who comes while it is busy waits in order.
+    def use(self, session_id: str, deadline: Deadline) -> "Turn":
+        """Return a turn in a live session, to hold for the length of a `with` block.
 
-        Raises
-        ------
-        SessionUnknown, SessionEnded
-            There is none of that name, or no longer.
-        TooBusy
-            Too many calls wait for this session.
-        DeadlineExceeded
-            The request's time ended while it waited.
+        Who comes while it is busy waits in order. Its beginning raises `SessionUnknown` or
+        `SessionEnded` when there is no session of that name, or no longer, `TooBusy` when too many
+        calls wait for it, and `DeadlineExceeded` when the request's time ended while it waited.
         """
+        return Turn(self, session_id, deadline)
+
+    async def take_turn(self, session_id: str, deadline: Deadline) -> LiveSession:
+        """Begin a turn; see `use`."""
         session = self.find(session_id)
         await self._take_turn(session, deadline)
         try:
-            self.find(session_id)  # it may have ended while this call waited
-            yield session
-        finally:
-            session.used_at = monotonic()
-            session.turn.release()
+            return self.find(session_id)  # it may have ended while this call waited
+        except BaseException:
+            self.end_turn(session)
+            raise
+
+    def end_turn(self, session: LiveSession) -> None:
+        """End a turn."""
+        session.used_at = monotonic()
+        session.turn.release()
 
     async def reset(self, session_id: str) -> LiveSession:
         """Give a session a fresh interpreter; a run in progress ends as cancelled first.
@@ -383,3 +385,23 @@ class Sessions:
         finally:
             session.waiting -= 1
             SESSION_QUEUE_LENGTH.dec()
+
+
+class Turn:
+    """A live session that is this call's, inside of an `async with` block; see `Sessions.use`."""
+
+    __slots__ = ("_deadline", "_session", "_session_id", "_sessions")
+
+    def __init__(self, sessions: Sessions, session_id: str, deadline: Deadline) -> None:
+        self._sessions = sessions
+        self._session_id = session_id
+        self._deadline = deadline
+        self._session: LiveSession | None = None
+
+    async def __aenter__(self) -> LiveSession:
+        self._session = await self._sessions.take_turn(self._session_id, self._deadline)
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._sessions.end_turn(self._session)

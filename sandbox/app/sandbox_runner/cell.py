@@ -170,12 +170,11 @@ def _parts_of(source: str, name: str) -> tuple[types.CodeType, ...]:
     if not isinstance(last, ast.Expr):
         # eval runs "exec" code as well; it gives None, or the coroutine of a cell that awaits.
         return (compile(before, name, "exec", _AWAIT, dont_inherit=True),)
+    value = compile(ast.Expression(last.value), name, "eval", _AWAIT, dont_inherit=True)
     before.body = tree.body[:-1]
-    value = ast.Expression(last.value)
-    return (
-        compile(before, name, "exec", _AWAIT, dont_inherit=True),
-        compile(value, name, "eval", _AWAIT, dont_inherit=True),
-    )
+    if not before.body:
+        return (value,)
+    return compile(before, name, "exec", _AWAIT, dont_inherit=True), value
 
 
 def refuse_input(_prompt: object = "", /) -> NoReturn:

@@ -10,6 +10,8 @@ OF_THE_RUN: Final = frozenset({"memory_bytes", "processes", "output_bytes"})
 """Limits that the warden keeps by itself and can change from run to run; the others are the
 kernel's, which a session gets once."""
 
+_NONE: Final = Limits()
+
 
 class LimitRefused(ValueError):
     """More was asked for than there is; the text says what, and the bound."""
@@ -40,6 +42,8 @@ def settle_run(asked: Limits, session: SessionLimits) -> SessionLimits:
     LimitRefused
         It asks for more than its session has, or for what only a session can be given.
     """
+    if asked == _NONE:
+        return session
     for item in fields(asked):
         if item.name not in OF_THE_RUN and getattr(asked, item.name) is not None:
             raise LimitRefused(f"{item.name} is a session's, given when it is opened")

@@ -70,7 +70,7 @@ class Session:
         self._listener = line.fileno()
         slot = os.open(order.slot, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folder = Folder(slot, order.has_quota)
-        self._changes = ChangeWatch(slot)
+        self._changes = ChangeWatch(slot, has_quota=order.has_quota)
         self._changes.accept()  # what the worker has put there is no run's doing
         self._overtaking: list[Request] = []
         self._package_path: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servicekit.context import (
@@ -97,9 +97,13 @@ class Telemetry:
 
         with use_context(context), _span_of(scope, headers) as hop:
             try:
-                await self._app(scope, receive, send_stamped)
+                try:
+                    await self._app(scope, receive, send_stamped)
+                finally:
+                    seconds = time.perf_counter() - started
+                # The loop writes when this task waits: the answer does not wait for its log line.
+                await asyncio.sleep(0)
             finally:
-                seconds = time.perf_counter() - started
                 route = route_of(scope)
                 _describe(hop, scope["method"], route, status)
                 observe_request(method=scope["method"], route=route, status=status, seconds=seconds)
@@ -186,6 +190,16 @@ class ErrorBoundary:
             await problem_response(unexpected, current_context().request_id)(scope, receive, send)
 
 
+def _values(scope: Scope, name: bytes) -> list[str]:
+    """Return all values of a header; `Headers` would decode the others' names as well."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _value(scope: Scope, name: bytes) -> str:
+    """Return the first value of a header, nothing where there is none."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
 class CallerGuard:
     """Answers 403 to a foreign Host or Origin."""
 
@@ -198,7 +212,7 @@ class CallerGuard:
         """Serve one request, if its caller is known."""
         try:
             if scope["type"] in {"http", "websocket"}:
-                self._check(Headers(scope=scope))
+                self._check(scope)
         except ForbiddenCaller as refusal:
             if scope["type"] != "http":
                 raise
@@ -206,14 +220,14 @@ class CallerGuard:
             return
         await self._app(scope, receive, send)
 
-    def _check(self, headers: Headers) -> None:
-        hosts = headers.getlist("host")
+    def _check(self, scope: Scope) -> None:
+        hosts = _values(scope, b"host")
         if len(hosts) != 1 or not self._policy.knows_host(hosts[0]):
             raise ForbiddenCaller(
                 "This service does not answer to that Host name. If it is yours, add it to "
                 f"{self._variable_prefix}ALLOWED_HOSTS."
             )
-        for origin in headers.getlist("origin"):
+        for origin in _values(scope, b"origin"):
             if not self._policy.knows_origin(origin, authority=hosts[0]):
                 raise ForbiddenCaller(
                     "This service does not answer to pages of that origin. If it is yours, "
@@ -244,15 +258,14 @@ class BodyRules:
         if self._is_raw(scope):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "")
-        has_body = "transfer-encoding" in headers or length not in {"", "0"}
+        length = _value(scope, b"content-length")
+        has_body = length not in {"", "0"} or bool(_values(scope, b"transfer-encoding"))
         if has_body and length.isdigit() and int(length) > self._max_body_bytes:
             raise self._too_large()
         if not has_body:
             await self._app(scope, receive, send)
             return
-        if not _is_json(headers.get("content-type", "")):
+        if not _is_json(_value(scope, b"content-type")):
             raise UnsupportedMediaType(
                 "Send the body as JSON, with the header Content-Type: application/json."
             )

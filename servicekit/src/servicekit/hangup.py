@@ -14,6 +14,7 @@ T = TypeVar("T")
 # What is done sooner is not worth a task that waits beside it: of a cell in a live session, which
 # takes a millisecond, that was 60 µs.
 _UNWATCHED_SECONDS: Final = 0.005
+_LEFT: Final = "The client closed the connection before the answer was there."
 
 
 class ClientHungUp(StackError):
@@ -55,7 +56,7 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
     finally:
         watch.cancel()  # nothing of it is left to wait for
     if not task.done():
-        raise ClientHungUp("The client closed the connection before the answer was there.")
+        raise ClientHungUp(_LEFT)
 
 
 async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -80,3 +81,63 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not task.done():
             task.cancel()
             await ended(task)
+
+
+async def ended_by_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` as `until_hangup` does, in the caller's own task.
+
+    For short work, which a task of its own would delay, and whose clean-up awaits nothing: a
+    repeated cancellation, as MCP requests see, would cut it short.
+
+    Raises
+    ------
+    ClientHungUp
+        The client went away first.
+    """
+    watch = _HangupWatch(request.receive)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watch.takes_cancellation():
+            raise ClientHungUp(_LEFT) from None
+        raise
+    finally:
+        watch.end()
+
+
+class _HangupWatch:
+    """Cancels the task that makes it once the client has gone; begins to look a little later."""
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("there is no task to cancel")
+        self._task = task
+        self._receive = receive
+        self._cancellations = task.cancelling()
+        self._has_gone = self._is_over = False
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_UNWATCHED_SECONDS, self._look)
+
+    def takes_cancellation(self) -> bool:
+        """Say whether the cancellation that the task has just seen is this one's and nobody's else.
+
+        As `asyncio.timeout` does: the task then goes on.
+        """
+        return self._has_gone and self._task.uncancel() <= self._cancellations
+
+    def end(self) -> None:
+        """Look no further."""
+        self._is_over = True
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        self._looking = asyncio.ensure_future(wait_for_hangup(self._receive))
+        self._looking.add_done_callback(self._take)
+
+    def _take(self, looking: asyncio.Task[None]) -> None:
+        if not (self._is_over or looking.cancelled() or looking.exception()):
+            self._has_gone = True
+            self._task.cancel()

@@ -36,6 +36,7 @@ from servicekit.errors import (
     NotFound,
     StackError,
 )
+from servicekit.gathered_writes import GatheringProtocol
 from servicekit.guard import CallerPolicy
 from servicekit.health import Dependency, HealthMonitor, HealthReport, NotReady, Readiness
 from servicekit.hot_route import HotRoute, HotRoutes
@@ -349,7 +350,7 @@ def server_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=GatheringProtocol,
         lifespan="on",
         ws="none",
         access_log=False,

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from servicekit.context import current_context
-from servicekit.hangup import until_hangup
+from servicekit.hangup import ended_by_hangup
 from servicekit.hot_route import HotRoute
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
@@ -58,7 +58,7 @@ async def run_at_once(order: ExecuteRequest, request: Request) -> ExecuteResult:
     run = wiring_of(request).execution.execute(
         order, client=client_of(request, context), context=context
     )
-    return await until_hangup(request, run)
+    return await ended_by_hangup(request, run)
 
 
 # A cell in a live session takes less time than a framework takes to find out what to call.
