@@ -4,7 +4,7 @@ import asyncio
 
 import anyio
 import pytest
-from servicekit.hangup import ClientHungUp, until_hangup
+from servicekit.hangup import ClientHungUp, ended_by_hangup, until_hangup
 
 
 class Caller:
@@ -69,3 +69,65 @@ async def test_repeated_cancellation_lets_the_work_clean_up() -> None:
         await work.has_begun.wait()
         group.cancel_scope.cancel()
     assert work.has_cleaned_up
+
+
+async def short(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return 42
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+async def test_short_work_answers_in_the_callers_own_task(seconds: float) -> None:
+    task = asyncio.current_task()
+
+    async def answer() -> int:
+        assert asyncio.current_task() is task
+        return await short(seconds)
+
+    assert await ended_by_hangup(Caller(), answer()) == 42
+    await asyncio.sleep(0.02)  # whatever still looked for the client would be seen now
+    assert asyncio.all_tasks() == {task}
+
+
+async def test_hangup_ends_short_work_and_the_task_goes_on() -> None:
+    caller, work = Caller(), Work()
+    asyncio.get_running_loop().call_later(0.02, caller.leaves.set)
+    with pytest.raises(ClientHungUp):
+        await ended_by_hangup(caller, work.run())
+    assert work.has_cleaned_up
+    assert await short(0.01) == 42
+
+
+async def test_cancellation_from_elsewhere_is_no_hangup() -> None:
+    work = Work()
+    task = asyncio.create_task(ended_by_hangup(Caller(), work.run()))
+    await work.has_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.has_cleaned_up
+
+
+async def test_cancellation_beside_a_hangup_is_passed_on() -> None:
+    caller, work = Caller(), Work()
+    task = asyncio.create_task(ended_by_hangup(caller, work.run()))
+    await asyncio.sleep(0.02)
+    caller.leaves.set()
+    while not task.cancelling():  # noqa: ASYNC110  # it must be met in this very moment
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_hangup_in_the_moment_of_the_answer_hurts_nobody() -> None:
+    caller = Caller()
+
+    async def answer() -> int:
+        await asyncio.sleep(0.02)
+        caller.leaves.set()
+        await asyncio.sleep(0)  # the client is seen to have gone as the answer is given
+        return 42
+
+    assert await ended_by_hangup(caller, answer()) == 42
+    assert await short(0.01) == 42
