@@ -104,7 +104,7 @@ async def test_chat_shows_a_tool_s_pictures(is_streamed: bool):
     (call,) = answer["tool_calls"]
     assert call["images"] == [{"media_type": "image/png", "data": "AA=="}]
     if is_streamed:
-        assert events_of(response)[0][1] == call
+        assert events_of(response)[1][1] == call
 
 
 def events_of(response: httpx.Response) -> list[tuple[str, dict[str, Any]]]:
@@ -122,11 +122,19 @@ async def test_streamed_chat_tells_calls_and_text_and_ends_with_the_whole_answer
         response = await http.post("/chat", json=user("6*7?") | {"stream": True})
     assert response.headers["content-type"].startswith("text/event-stream")
     events = events_of(response)
-    assert [name for name, _ in events] == ["tool_call", "text", "answer"]
-    assert (events[0][1]["name"], events[0][1]["output"]) == ("execute_code", "42")
-    assert events[1][1] == {"text": "It is 42."}
-    assert events[2][1]["response"] == "It is 42."
-    assert len(events[2][1]["tool_calls"]) == 1
+    assert [name for name, _ in events] == ["tool_call_started", "tool_call", "text", "answer"]
+    assert events[0][1] == {"name": "execute_code", "arguments": {"code": "6*7"}}
+    assert (events[1][1]["name"], events[1][1]["output"]) == ("execute_code", "42")
+    assert events[2][1] == {"text": "It is 42."}
+    assert events[3][1]["response"] == "It is 42."
+    assert len(events[3][1]["tool_calls"]) == 1
+
+
+async def test_streamed_chat_tells_no_call_that_is_not_made():
+    model = ScriptedModel([calls(("no_such_tool", "{}")), says("Sorry.")])
+    async with service(model) as http:
+        response = await http.post("/chat", json=user("?") | {"stream": True})
+    assert [name for name, _ in events_of(response)] == ["tool_call", "text", "answer"]
 
 
 async def test_streamed_chat_that_fails_at_once_has_the_status_of_its_error():
@@ -147,7 +155,7 @@ async def test_streamed_chat_that_fails_later_ends_with_the_problem():
     async with service(ScriptedModel([first, second, LlmUnreachable("Down.")]), toolbox) as http:
         response = await http.post("/chat", json=user("?") | {"stream": True})
     events = events_of(response)
-    assert [name for name, _ in events] == ["tool_call", "tool_call", "problem"]
+    assert [name for name, _ in events] == ["tool_call_started", "tool_call"] * 2 + ["problem"]
     assert events[-1][1]["type"].endswith("llm-unreachable")
     assert events[-1][1]["tool_calls"][0]["output"] == "42"
 

@@ -1,8 +1,10 @@
 """What is heard of an answer while it is made, and what never is."""
 
+import asyncio
+
 import pytest
 from middleware.budget import TurnLimits
-from middleware.conversation import CallRecord, ToolResult, UserMessage
+from middleware.conversation import CallBegun, CallRecord, ToolResult, UserMessage
 from middleware.speech import HELD_BACK_CHARACTERS, Heard, Piece, Speech
 from middleware.testing import ScriptedModel, calls, says, tool, toolbox_of
 from middleware.turn import Turn
@@ -130,7 +132,37 @@ async def test_turn_lets_calls_and_the_answer_be_heard_in_order():
     turn = Turn(model, toolbox_of((CLOCK, lambda _: ToolResult("12:00"))), TurnLimits())
     outcome = await turn.run((UserMessage("?"),), Deadline.after(5), listener=ear.speech)
     ear.speech.finish(outcome.text)
-    (call, piece) = ear.heard
+    (begun, call, piece) = ear.heard
+    assert begun == CallBegun("clock", {})
     assert isinstance(call, CallRecord)
     assert (call.name, call.output) == ("clock", "12:00")
     assert piece == Piece("It is noon.")
+
+
+async def test_call_is_heard_before_it_is_over():
+    may_end = asyncio.Event()
+
+    async def slow(_: dict[str, object]) -> ToolResult:
+        await may_end.wait()
+        return ToolResult("12:00")
+
+    model = ScriptedModel([calls(("clock", '{"zone": "UTC"}')), says("It is noon.")])
+    heard: asyncio.Queue[Heard] = asyncio.Queue()
+    turn = Turn(model, toolbox_of((CLOCK, slow)), TurnLimits())
+    listener = Speech(heard.put_nowait)
+    running = asyncio.create_task(
+        turn.run((UserMessage("?"),), Deadline.after(5), listener=listener)
+    )
+    assert await heard.get() == CallBegun("clock", {"zone": "UTC"})
+    assert heard.empty()
+    may_end.set()
+    assert isinstance(await heard.get(), CallRecord)
+    await running
+
+
+async def test_call_that_is_not_made_does_not_begin():
+    model = ScriptedModel([calls(("no_such_tool", "{}")), says("Sorry.")])
+    ear = Ear()
+    turn = Turn(model, toolbox_of((CLOCK, lambda _: ToolResult("12:00"))), TurnLimits())
+    await turn.run((UserMessage("?"),), Deadline.after(5), listener=ear.speech)
+    assert [type(each) for each in ear.heard] == [CallRecord]

@@ -59,8 +59,9 @@ class ChatRequest(WireModel):
     stream: Annotated[
         bool,
         Field(
-            description="answer by server-sent events while it is made: `text` and `tool_call`, "
-            "then `answer` with what is otherwise the whole response, or `problem`"
+            description="answer by server-sent events while it is made: `text`, "
+            "`tool_call_started` and `tool_call`, then `answer` with what is otherwise the whole "
+            "response, or `problem`"
         ),
     ] = False
 

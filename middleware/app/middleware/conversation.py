@@ -129,6 +129,14 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CallBegun:
+    """A call under way, as the caller sees it."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call of the turn, as the caller sees it.
 

@@ -4,7 +4,14 @@ from typing import Any, Protocol
 
 from servicekit.deadline import Deadline
 
-from middleware.conversation import CallRecord, ModelAnswer, ModelRequest, Tool, ToolResult
+from middleware.conversation import (
+    CallBegun,
+    CallRecord,
+    ModelAnswer,
+    ModelRequest,
+    Tool,
+    ToolResult,
+)
 
 
 class Listener(Protocol):
@@ -21,6 +28,10 @@ class Listener(Protocol):
 
     def add(self, piece: str) -> None:
         """Take more text of the present answer."""
+        ...
+
+    def calling(self, call: CallBegun) -> None:
+        """Take a tool call that begins now; `called` follows when it is over."""
         ...
 
     def called(self, record: CallRecord) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
-from middleware.conversation import CallRecord
+from middleware.conversation import CallBegun, CallRecord
 from middleware.sound_text import sound
 
 # More than models say before they call a tool, and a second or two of most models' time.
@@ -28,7 +28,7 @@ class Piece:
     text: str
 
 
-Heard = Piece | CallRecord
+Heard = Piece | CallBegun | CallRecord
 
 
 class Speech:
@@ -76,6 +76,10 @@ class Speech:
                 pass
             case never:
                 assert_never(never)
+
+    def calling(self, call: CallBegun) -> None:
+        """Take a tool call that begins."""
+        self._pass_on(call)
 
     def called(self, record: CallRecord) -> None:
         """Take a tool call that is over."""

@@ -20,6 +20,7 @@ from middleware.budget import Budget, TurnLimits
 from middleware.context_window import fit
 from middleware.conversation import (
     AssistantMessage,
+    CallBegun,
     CallRecord,
     Message,
     ModelAnswer,
@@ -182,7 +183,9 @@ class Turn:
         progress = replace(progress, messages=(*progress.messages, said))
         all_made: list[Made] = []
         for place, call in enumerate(ours):
-            made = progress.with_room_for(await self._make(call, place, offer, progress.budget))
+            made = progress.with_room_for(
+                await self._make(call, place, offer, progress.budget, listener)
+            )
             all_made.append(made)
             if listener is not None:
                 listener.called(made.record)
@@ -210,7 +213,9 @@ class Turn:
             )
         return None
 
-    async def _make(self, call: ToolCall, place: int, offer: Offer, budget: Budget) -> Made:
+    async def _make(
+        self, call: ToolCall, place: int, offer: Offer, budget: Budget, listener: Listener | None
+    ) -> Made:
         """Make one call; every way in which it can go wrong becomes text for the model."""
         tool = offer.own.get(call.name)
         if place >= _MAX_CALLS_A_STEP:
@@ -223,6 +228,8 @@ class Turn:
             case Refused(reason, arguments):
                 return _refused(call, f"{call.name} was not called: {reason}", arguments)
             case Valid(arguments):
+                if listener is not None:
+                    listener.calling(CallBegun(tool.name, arguments))
                 return await self._call(call, tool, arguments, budget.tool_deadline())
             case never:
                 assert_never(never)

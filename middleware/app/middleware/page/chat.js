@@ -71,17 +71,21 @@ function glance(call) {
   return Object.values(given).map((value) => (typeof value === "string" ? value : JSON.stringify(value))).join(", ");
 }
 
+/** A card with the call's name and arguments; a call under way has no output yet. */
 function drawnCall(call) {
+  const isRunning = call.output === undefined;
   const card = element("details", call.is_error ? "call failed" : "call");
   const summary = element("summary");
   summary.append(
     element("span", "name", call.name),
     element("span", "glance", glance(call)),
-    element("span", "time", `${call.is_error ? "failed · " : ""}${milliseconds(call.duration_ms)}`),
+    isRunning
+      ? element("span", "time waiting", "running")
+      : element("span", "time", `${call.is_error ? "failed · " : ""}${milliseconds(call.duration_ms)}`),
   );
   const body = element("div", "body");
   body.append(element("h3", "", "Called with"), element("pre", "", shownArguments(call)));
-  body.append(element("h3", "", "Answered"), element("pre", "", call.output || "(nothing)"));
+  if (!isRunning) body.append(element("h3", "", "Answered"), element("pre", "", call.output || "(nothing)"));
   card.append(summary, body);
   return card;
 }
@@ -191,6 +195,7 @@ async function chat(signal, live) {
   if (!answer.ok) return failed(await answer.json().catch(() => ({})), answer.status);
   for await (const [name, data] of events(answer.body)) {
     if (name === "text") live.say(data.text);
+    else if (name === "tool_call_started") live.begin(data);
     else if (name === "tool_call") live.call(data);
     else if (name === "problem") return failed(data, answer.status);
     else if (name === "answer") return { role: "assistant", text: data.response ?? "", calls: data.tool_calls };
@@ -202,6 +207,7 @@ async function chat(signal, live) {
 function liveTurn() {
   const item = element("li", "turn assistant");
   const waiting = element("div", "waiting", "Working");
+  let begun = null; // the card of the call under way
   let said = prose("");
   let text = "";
   item.append(said, waiting);
@@ -219,7 +225,19 @@ function liveTurn() {
       said.replaceWith(now);
       said = now;
     }),
-    call: (call) => moved(() => said.before(...drawn(call))),
+    begin: (call) => moved(() => {
+      begun = drawnCall(call);
+      said.before(begun);
+      waiting.hidden = true;
+    }),
+    call: (call) => moved(() => {
+      const [card, ...pictures] = drawn(call);
+      card.open = begun?.open ?? false; // whoever looked into it goes on
+      begun?.remove();
+      begun = null;
+      said.before(card, ...pictures);
+      waiting.hidden = false;
+    }),
   };
 }
 

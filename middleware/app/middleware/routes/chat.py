@@ -20,7 +20,7 @@ from middleware.chat_request import (
     UsageShown,
     conversation_of,
 )
-from middleware.conversation import CallRecord
+from middleware.conversation import CallBegun, CallRecord
 from middleware.routes.turn_stream import KEEP_ALIVE, RunningTurn, TurnStream
 from middleware.speech import Piece, Speech
 from middleware.turn_progress import TurnOutcome
@@ -68,6 +68,8 @@ async def _events(
         match heard:
             case Piece(text):
                 yield _event("text", {"text": text})
+            case CallBegun(name, arguments):
+                yield _event("tool_call_started", {"name": name, "arguments": dict(arguments)})
             case CallRecord():
                 yield _event("tool_call", _shown(heard).model_dump(mode="json"))
             case None:

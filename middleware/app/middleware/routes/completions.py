@@ -14,7 +14,7 @@ from servicekit.raw_body import raw_body
 from starlette.responses import JSONResponse, Response
 
 from middleware.completion_request import CompletionRequest, wanted
-from middleware.conversation import CallRecord
+from middleware.conversation import CallBegun, CallRecord
 from middleware.routes.turn_stream import KEEP_ALIVE, RunningTurn, TurnStream
 from middleware.speech import Piece, Speech
 from middleware.turn_progress import TurnOutcome
@@ -114,7 +114,7 @@ async def _events(turn: RunningTurn, head: _Head, *, has_usage: bool) -> AsyncIt
         match heard:
             case Piece(text):
                 yield head.chunk({"content": text})
-            case CallRecord():
+            case CallBegun() | CallRecord():
                 # Our own tools are no business of this API's clients, but the line stays open.
                 yield KEEP_ALIVE
             case None:
