@@ -1,0 +1,52 @@
+"""`cp .env.example .env`: the copy changes nothing until somebody takes a # away."""
+
+import re
+from pathlib import Path
+
+import pytest
+from stack_support.containers import Containers, Person, clone_to, environment
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+
+# Shown with the value that holds anyway; the other lines show what one would write there.
+_SHOWN_AS_THEY_ARE = {
+    *("MCP_SERVER_PORT", "MIDDLEWARE_PORT", "BIND_ADDRESS", "OLLAMA_DATA_DIR"),
+    *("PYTHON_IMAGE", "OLLAMA_IMAGE", "GRAFANA_IMAGE"),
+}
+
+
+@pytest.fixture(scope="module")
+def clone(room: Path, ordinary: Person) -> Containers:
+    """A fresh clone for a shell that has none of the variables set; nothing of it is started."""
+    folder = room / "copied" / "mcp-stack"
+    env = environment(ordinary.home)
+    clone_to(folder, ordinary, env)
+    shown = re.findall(r"^#?([A-Z_]+)=", (folder / ".env.example").read_text(), re.MULTILINE)
+    assert set(shown) > _SHOWN_AS_THEY_ARE
+    bare = {name: value for name, value in env.items() if name not in shown}
+    return Containers(folder, bare, ordinary)
+
+
+def settings_check(clone: Containers) -> str:
+    return clone.run("sh", "-c", "python3 -I docker/check_settings.py . 2>&1")
+
+
+def test_the_example_copied_gives_the_same_stack_as_no_file(clone: Containers) -> None:
+    without = clone.compose("config")
+    clone.run("cp", ".env.example", ".env")
+    try:
+        assert clone.compose("config") == without
+        assert not settings_check(clone)
+    finally:
+        (clone.folder / ".env").unlink()
+
+
+def test_lines_that_show_a_default_change_nothing_either(clone: Containers) -> None:
+    without = clone.compose("config")
+    lines = "|".join(sorted(_SHOWN_AS_THEY_ARE))
+    clone.run("sh", "-c", f"sed -E 's/^#(({lines})=)/\\1/' .env.example >.env")
+    try:
+        assert clone.compose("config") == without
+        assert not settings_check(clone)
+    finally:
+        (clone.folder / ".env").unlink()
