@@ -164,6 +164,12 @@ def count(tool_name: str, status: str) -> float:
     return REGISTRY.get_sample_value("mcp_tool_executions_total", labels) or 0.0
 
 
+async def test_tools_of_an_upstream_begin_at_zero_when_they_are_known() -> None:
+    await gateway_over(ScriptedLink("own", tools("never_called_yet")))
+    labels = {"tool_name": "never_called_yet", "status": "ok"}
+    assert REGISTRY.get_sample_value("mcp_tool_executions_total", labels) == 0.0
+
+
 async def test_clients_hear_only_of_lists_that_changed() -> None:
     link = ScriptedLink("own", tools("now"))
     gateway, audience = await gateway_over(link)

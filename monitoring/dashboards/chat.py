@@ -1,7 +1,7 @@
 """Chat and LLM: how turns end, how long they take, and what the model does in them."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query, or_none
+from dashboards.panel import Panel, Query, or_none, that_happened
 
 _SECONDS = "gen_ai_client_operation_duration_seconds"
 _FIRST = "gen_ai_client_operation_time_to_first_chunk"
@@ -29,7 +29,11 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (outcome) (rate(chat_turns_total[$__rate_interval])) * 60",
+                    that_happened(
+                        "sum by (outcome) (rate(chat_turns_total[$__rate_interval])) * 60",
+                        "chat_turns_total",
+                        "outcome",
+                    ),
                     "{{outcome}}",
                 ),
             ),
@@ -84,8 +88,12 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (tool_name, status) "
-                    "(rate(chat_tool_calls_total[$__rate_interval])) * 60",
+                    or_none(
+                        "sum by (tool_name, status) "
+                        "(rate(chat_tool_calls_total[$__rate_interval])) * 60"
+                        " and on (tool_name, status) chat_tool_calls_total > 0",
+                        "tool_name",
+                    ),
                     "{{tool_name}} {{status}}",
                 ),
             ),
@@ -111,9 +119,10 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    or_none(
+                    that_happened(
                         "sum by (error_type) "
                         f'(rate({_SECONDS}_count{{error_type!=""}}[$__rate_interval])) * 60',
+                        f'{_SECONDS}_count{{error_type!=""}}',
                         "error_type",
                     ),
                     "{{error_type}}",

@@ -56,7 +56,9 @@ BOARD = Board(
             description="Share of chats of the last five minutes that ended in an answer. "
             "What callers did wrong is no failure here. The promise is 99 %.",
             unit="percentunit",
-            queries=(Query('1 - slo:errors_per_request:ratio_rate5m{slo="chat"}', "answered"),),
+            queries=(
+                Query('1 - slo:errors_per_request:ratio_rate5m{slo="chat"} <= 1', "answered"),
+            ),
             no_value="no chat in five minutes",
             kind="stat",
             width=4,
@@ -70,7 +72,7 @@ BOARD = Board(
             description="Of the failures that the promise of 99 % allows, the share that the "
             "last three days left over. Below 0 the promise is broken.",
             unit="percentunit",
-            queries=(Query("1 - slo:errors_per_request:ratio_rate3d / 0.01", "{{slo}}"),),
+            queries=(Query("1 - slo:errors_per_request:ratio_rate3d / 0.01 <= 1", "{{slo}}"),),
             no_value="no request in three days",
             kind="stat",
             width=4,
@@ -84,7 +86,8 @@ BOARD = Board(
             unit="s",
             queries=(
                 Query(
-                    "histogram_quantile(0.95, sum by (le) (rate(chat_turn_seconds_bucket[5m])))",
+                    "histogram_quantile(0.95, sum by (le) "
+                    "(rate(chat_turn_seconds_bucket[5m]))) >= 0",
                     "p95",
                 ),
             ),

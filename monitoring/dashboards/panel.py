@@ -37,6 +37,21 @@ def or_none(expression: str, label: str) -> str:
     return f'({expression}) or on () label_replace(0 * sum(up), "{label}", "none", "", "")'
 
 
+def that_happened(pace: str, total: str, label: str) -> str:
+    """Return the pace of what has happened, else a zero called `none`.
+
+    Counters begin at zero for all that may happen: dozens of lines at the bottom.
+
+    Parameters
+    ----------
+    pace
+        An expression with one series for each value of `label`.
+    total
+        The counter that it is the pace of.
+    """
+    return or_none(f"{pace} and on ({label}) sum by ({label}) ({total}) > 0", label)
+
+
 @dataclass(frozen=True)
 class Threshold:
     """From this value on the panel has this colour."""

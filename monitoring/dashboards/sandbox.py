@@ -1,7 +1,7 @@
 """Sandbox: places, waiting, how code ends, how fast it is killed, what it uses."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query, Threshold, or_none
+from dashboards.panel import Panel, Query, Threshold, or_none, that_happened
 
 
 def _quantile(share: float, metric: str) -> str:
@@ -60,7 +60,11 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (status) (rate(sandbox_executions_total[$__rate_interval])) * 60",
+                    that_happened(
+                        "sum by (status) (rate(sandbox_executions_total[$__rate_interval])) * 60",
+                        "sandbox_executions_total",
+                        "status",
+                    ),
                     "{{status}}",
                 ),
             ),
@@ -133,7 +137,12 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (reason) (rate(sandbox_sessions_ended_total[$__rate_interval])) * 60",
+                    that_happened(
+                        "sum by (reason) "
+                        "(rate(sandbox_sessions_ended_total[$__rate_interval])) * 60",
+                        "sandbox_sessions_ended_total",
+                        "reason",
+                    ),
                     "{{reason}}",
                 ),
             ),
@@ -195,8 +204,12 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    "sum by (outcome) "
-                    "(rate(sandbox_package_installs_total[$__rate_interval])) * 60",
+                    that_happened(
+                        "sum by (outcome) "
+                        "(rate(sandbox_package_installs_total[$__rate_interval])) * 60",
+                        "sandbox_package_installs_total",
+                        "outcome",
+                    ),
                     "{{outcome}}",
                 ),
             ),
@@ -210,9 +223,10 @@ BOARD = Board(
             unit="short",
             queries=(
                 Query(
-                    or_none(
+                    that_happened(
                         "sum by (rule) "
                         "(rate(sandbox_package_refusals_total[$__rate_interval])) * 60",
+                        "sandbox_package_refusals_total",
                         "rule",
                     ),
                     "{{rule}}",

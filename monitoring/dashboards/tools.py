@@ -2,13 +2,15 @@
 
 from dashboards.board import Board, Variable
 from dashboards.overview import DOWN_IS_RED, UP_OR_DOWN
-from dashboards.panel import Panel, Query, or_none
+from dashboards.panel import Panel, Query, or_none, that_happened
 
 _CALLS = 'mcp_tool_executions_total{tool_name=~"$tool"'
 _ALL = f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))"
 _LOST = f'sum by (tool_name) (rate({_CALLS},status=~"unavailable|timeout"}}[$__rate_interval]))'
 _SECONDS = "mcp_tool_execution_seconds"
 _OPERATION = "mcp_server_operation_duration_seconds"
+# Of a tool that was not called the ratio is no number, and its line would be empty.
+_CALLED = ">= 0"
 _MATCH = '{tool_name=~"$tool"}'
 
 BOARD = Board(
@@ -22,9 +24,7 @@ BOARD = Board(
             description="Tool calls through the gateway, per second: from chats and from MCP "
             "clients.",
             unit="reqps",
-            queries=(
-                Query(f"sum by (tool_name) (rate({_CALLS}}}[$__rate_interval]))", "{{tool_name}}"),
-            ),
+            queries=(Query(that_happened(_ALL, f"{_CALLS}}}", "tool_name"), "{{tool_name}}"),),
             no_value="no tool was called",
             is_stacked=True,
         ),
@@ -33,7 +33,16 @@ BOARD = Board(
             description="`error` is the tool's own answer, `invalid` are wrong arguments; "
             "`unavailable` and `timeout` are ours to mend.",
             unit="reqps",
-            queries=(Query(f"sum by (status) (rate({_CALLS}}}[$__rate_interval]))", "{{status}}"),),
+            queries=(
+                Query(
+                    that_happened(
+                        f"sum by (status) (rate({_CALLS}}}[$__rate_interval]))",
+                        f"{_CALLS}}}",
+                        "status",
+                    ),
+                    "{{status}}",
+                ),
+            ),
             no_value="no tool was called",
             is_stacked=True,
         ),
@@ -44,7 +53,7 @@ BOARD = Board(
             unit="percentunit",
             queries=(
                 Query(
-                    f"({_LOST} or 0 * {_ALL}) / {_ALL}",
+                    f"({_LOST} or 0 * {_ALL}) / {_ALL} {_CALLED}",
                     "{{tool_name}}",
                 ),
             ),
@@ -58,7 +67,7 @@ BOARD = Board(
             queries=(
                 Query(
                     "histogram_quantile(0.5, sum by (le, tool_name) "
-                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval])))",
+                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval]))) {_CALLED}",
                     "{{tool_name}}",
                 ),
             ),
@@ -71,7 +80,7 @@ BOARD = Board(
             queries=(
                 Query(
                     "histogram_quantile(0.95, sum by (le, tool_name) "
-                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval])))",
+                    f"(rate({_SECONDS}_bucket{_MATCH}[$__rate_interval]))) {_CALLED}",
                     "{{tool_name}}",
                 ),
             ),
@@ -83,7 +92,7 @@ BOARD = Board(
             unit="s",
             queries=(
                 Query(
-                    f"topk(10, sum by (tool_name) (rate({_SECONDS}_sum{_MATCH}[$__range])))",
+                    f"topk(10, sum by (tool_name) (rate({_SECONDS}_sum{_MATCH}[$__range])) > 0)",
                     "{{tool_name}}",
                     is_instant=True,
                 ),

@@ -1,15 +1,17 @@
 """How many calls, how long, how they ended: Prometheus metrics, and their reading back."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 from servicekit.metrics import DURATION_BUCKETS_SECONDS
 
 CallStatus = Literal["ok", "error", "invalid", "unavailable", "timeout", "cancelled"]
+# An upstream of somebody else may offer very many tools, or rename its own for ever.
+MOST_BEGUN = 256
 
 EXECUTION_SECONDS = Histogram(
     "mcp_tool_execution_seconds",
@@ -24,6 +26,24 @@ UPSTREAM_LOSSES = Counter(
     "mcp_upstream_losses", "Connections to an upstream that were lost", ("upstream",)
 )
 UPSTREAM_TOOLS = Gauge("mcp_upstream_tools", "Tools that an upstream offers", ("upstream",))
+
+
+_begun: set[str] = set()
+
+
+def begin(tool_names: Iterable[str]) -> None:
+    """Let the series of tools begin at zero, so that Prometheus sees their first calls.
+
+    A series that is born with the first call shows no growth, and so nothing of it. Of very many
+    tools the first `MOST_BEGUN` begin so; the others are born with their first call.
+    """
+    for name in tool_names:
+        if name in _begun or len(_begun) >= MOST_BEGUN:
+            continue
+        _begun.add(name)
+        EXECUTION_SECONDS.labels(name)
+        for status in get_args(CallStatus):
+            EXECUTIONS.labels(name, status)
 
 
 class CallOutcome:
@@ -64,7 +84,10 @@ class ToolStatistics:
 
 
 def tool_statistics() -> tuple[ToolStatistics, ...]:
-    """Read the metrics back, sorted by name; `p95_ms` is a bucket's upper bound."""
+    """Read back the metrics of tools that were called, sorted by name.
+
+    `p95_ms` is a bucket's upper bound.
+    """
     counts: dict[str, dict[str, int]] = {}
     for metric in EXECUTIONS.collect():
         for sample in metric.samples:
@@ -83,6 +106,7 @@ def tool_statistics() -> tuple[ToolStatistics, ...]:
     return tuple(
         _statistics(name, counts[name], sums.get(name, 0.0), buckets.get(name, []))
         for name in sorted(counts)
+        if any(counts[name].values())
     )
 
 

@@ -9,7 +9,7 @@ from servicekit.logs import get_logger
 from servicekit.mcp_bridge import tool_unknown
 from servicekit.rpc import RpcError
 
-from mcp_server.call_ledger import CallOutcome, counted
+from mcp_server.call_ledger import CallOutcome, begin, counted
 from mcp_server.catalog import Catalog, CatalogTool, Source
 from mcp_server.upstream import Caller, Inventory
 from mcp_server.upstream_link import LinkStatus, UpstreamLink
@@ -209,6 +209,7 @@ class Gateway:
             Source(link.name, link.address.prefix, link.inventory) for link in self._links.values()
         ]
         self.catalog = Catalog.merge(sources)
+        begin(self.catalog.tools)
         for name in self.catalog.shadowed:
             log.warning("catalog.shadowed", name=name)
 

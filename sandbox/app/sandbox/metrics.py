@@ -1,6 +1,14 @@
 """What an operator sees of the sandbox in Prometheus."""
 
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
+from servicekit.errors import DeadlineExceeded, StackError, TooBusy
+from servicekit.wire.execution import ExecutionStatus
+
+from sandbox import errors
+from sandbox.end_reason import EndReason
+from sandbox.packages.refusal import Rule
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 # From a bare interpreter to far above the default limit, doubling.
@@ -79,3 +87,24 @@ for _outcome in ("hit", "miss"):
     SPARE_SESSIONS.labels(outcome=_outcome)
 for _cached in ("yes", "no"):
     PACKAGE_SECONDS.labels(cached=_cached)
+for _status in get_args(ExecutionStatus):
+    EXECUTIONS.labels(status=_status)
+for _reason in EndReason:
+    SESSIONS_ENDED.labels(reason=_reason.code)
+for _rule in get_args(Rule):
+    PACKAGE_REFUSALS.labels(rule=_rule)
+
+_INSTALL_ERRORS: tuple[type[StackError], ...] = (
+    errors.PackageRefused,
+    errors.PackageAwaitsApproval,
+    errors.PackageUnknown,
+    errors.IndexUnavailable,
+    errors.InstallFailed,
+    errors.RunnerDown,
+    errors.SessionUnknown,
+    errors.SessionEnded,
+    TooBusy,
+    DeadlineExceeded,
+)
+for _outcome in ("installed", "present", "failed", *(each.type for each in _INSTALL_ERRORS)):
+    PACKAGE_INSTALLS.labels(outcome=_outcome)

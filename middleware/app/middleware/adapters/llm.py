@@ -27,7 +27,13 @@ from middleware.conversation import ModelAnswer, ModelRequest
 from middleware.endpoint import Endpoint
 from middleware.errors import LlmBusy, LlmCutOff, LlmFailed, LlmUnreachable
 from middleware.ports import Listener
-from middleware.telemetry import MODEL_FIRST_CHUNK_SECONDS, MODEL_SECONDS, MODEL_TOKENS
+from middleware.telemetry import (
+    CHAT,
+    MODEL_FIRST_CHUNK_SECONDS,
+    MODEL_SECONDS,
+    MODEL_TOKENS,
+    begin_model,
+)
 
 log = get_logger()
 
@@ -42,7 +48,6 @@ _PAUSES_SECONDS: dict[type[StackError], Sequence[float]] = {
 _CONNECT_SECONDS = 5.0
 # A bound on memory for an answer that comes in one piece, far above any sane one.
 _MAX_BODY_BYTES = 16_000_000
-_CHAT = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class OpenAiChatModel:
         self._client = _official_client(endpoint, client)
         # OpenAI's newer models refuse the name that everybody else needs.
         self._bound_name = "max_tokens"
+        begin_model(self.name)
 
     @property
     def name(self) -> str:
@@ -133,7 +139,7 @@ class OpenAiChatModel:
             error_type = "cancelled"
             raise
         finally:
-            MODEL_SECONDS.labels(_CHAT, self.name, error_type).observe(time.monotonic() - begun)
+            MODEL_SECONDS.labels(CHAT, self.name, error_type).observe(time.monotonic() - begun)
         MODEL_TOKENS.labels("input", self.name).observe(answer.usage.prompt_tokens)
         MODEL_TOKENS.labels("output", self.name).observe(answer.usage.completion_tokens)
         return answer
@@ -141,8 +147,8 @@ class OpenAiChatModel:
     async def _traced(
         self, request: ModelRequest, deadline: Deadline, listener: Listener | None
     ) -> ModelAnswer:
-        attributes = {"gen_ai.operation.name": _CHAT, "gen_ai.request.model": self.name}
-        with span(f"{_CHAT} {self.name}", "client", attributes) as asking:
+        attributes = {"gen_ai.operation.name": CHAT, "gen_ai.request.model": self.name}
+        with span(f"{CHAT} {self.name}", "client", attributes) as asking:
             answer = await self._asked(request, deadline, listener)
             asking.note(
                 {
@@ -196,7 +202,7 @@ class OpenAiChatModel:
                     return Assembly.of_completion(_completion(body)).answer(self._blame)
                 async for chunk in stream:
                     if assembly.is_untouched:
-                        MODEL_FIRST_CHUNK_SECONDS.labels(_CHAT, self.name).observe(
+                        MODEL_FIRST_CHUNK_SECONDS.labels(CHAT, self.name).observe(
                             time.monotonic() - begun
                         )
                     text = assembly.add(chunk)

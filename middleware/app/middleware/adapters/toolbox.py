@@ -34,6 +34,7 @@ from middleware.errors import (
 )
 from middleware.pictures import pictures_in
 from middleware.sound_text import sound, sound_value
+from middleware.telemetry import begin_tools
 
 log = get_logger()
 
@@ -137,6 +138,7 @@ class GatewayToolbox:
 
     async def _once(self) -> tuple[Tool, ...]:
         listed = await self._client.list_tools()
+        begin_tools(tool.name for tool in listed)
         return tuple(Tool(tool.name, tool.description, tool.input_schema) for tool in listed)
 
 

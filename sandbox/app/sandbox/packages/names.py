@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from rapidfuzz.distance import OSA
 
 from sandbox.packages.objection import Objection
+from sandbox.packages.refusal import Rule
 
 # A squatter imitates what many type: the head of the list is compared with, all of it is known.
 _IMITATED: Final = 2500
@@ -168,7 +169,7 @@ class NameRules:
             {_bag_of_words(name): name for name in names},
         )
 
-    def _imitated(self, name: str) -> tuple[str, str] | None:
+    def _imitated(self, name: str) -> tuple[Rule, str] | None:
         squashed, skeletons, bags = self._by_form
         if (meant := squashed.get(_squashed(name))) is not None:
             return "dashes", meant

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox.errors import PackageAwaitsApproval, PackageRefused
-from sandbox.packages.refusal import refusal, shown
+from sandbox.packages.refusal import Rule, refusal, shown
 
 _NO_WAY: Final = "An operator can't let it in by name."
 
@@ -24,7 +24,7 @@ class Objection:
         Whether the name waits for approval; else it is refused.
     """
 
-    rule: str
+    rule: Rule
     name: str
     why: str
     meant: str | None = None

@@ -1,10 +1,22 @@
 """How a refusal reads: the rule, what was probably meant, and what an operator can do."""
 
+from typing import Literal
+
 from sandbox.errors import PackageRefused
+
+Rule = Literal[
+    "archive", "file-count", "file-name", "links", "other-package", "outside", "pth", "record",
+    "sitecustomize", "size", "traversal", "hash", "no-wheel", "yanked", "incompatible",
+    "conflict", "not-ascii", "invalid-name", "option", "url", "marker", "extras", "path",
+    "version", "installer", "alias", "standard-library", "blocked", "allow-list", "unlisted",
+    "dashes", "look-alike", "word-order", "affix", "near-name", "shadows", "preinstalled",
+    "store-size", "undated", "too-new", "source",
+]  # fmt: skip
+"""The stable names of all rules; a metric counts by them."""
 
 
 def refusal(
-    rule: str, package: str, why: str, *, meant: str | None = None, operator: str | None = None
+    rule: Rule, package: str, why: str, *, meant: str | None = None, operator: str | None = None
 ) -> PackageRefused:
     """Return the error for a package that a rule does not let in.
 

@@ -14,7 +14,7 @@ from packaging.specifiers import Specifier
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from sandbox.packages.refusal import refusal
+from sandbox.packages.refusal import Rule, refusal
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.!+_-]{0,62}[A-Za-z0-9])?")
@@ -65,13 +65,14 @@ def _refuse_syntax(package: str) -> None:
         raise refusal("not-ascii", package, "A package's name is plain ASCII.", meant=meant)
     if any(not character.isprintable() for character in package):
         raise refusal("invalid-name", package, "The name holds a line break or control character.")
-    for rule, is_hit, why in (
+    questions: tuple[tuple[Rule, bool, str], ...] = (
         ("option", package.lstrip().startswith("-"), "An option is not a package."),
         ("url", "://" in package or "@" in package, "Packages come from the index, not from URLs."),
         ("marker", ";" in package, "Environment markers are not taken."),
         ("extras", "[" in package or "]" in package, "Extras are not taken; name the packages."),
         ("path", _is_path(package), "Packages come from the index, not from files."),
-    ):
+    )
+    for rule, is_hit, why in questions:
         if is_hit:
             raise refusal(rule, package, f"{why} Give a plain name such as six.")
 

@@ -6,7 +6,7 @@ from typing import Final
 from servicekit.errors import StackError
 
 from sandbox.errors import IndexUnavailable, InstallFailed, PackageUnknown
-from sandbox.packages.refusal import refusal
+from sandbox.packages.refusal import Rule, refusal
 from sandbox.packages.requirement import Wish
 
 _UNREACHABLE: Final = (
@@ -26,7 +26,7 @@ _UNREACHABLE: Final = (
 _UNDATED: Final = "missing an upload date"
 _CUT_SIGNS: Final = ("exclude-newer", _UNDATED)
 # Rule, uv's words for it, and ours; the first that fits is taken.
-_REFUSALS: Final = (
+_REFUSALS: Final[tuple[tuple[Rule, tuple[str, ...], str], ...]] = (
     ("hash", ("hash mismatch",), "A downloaded file is not what its hash says."),
     (
         "no-wheel",
