@@ -9,6 +9,7 @@ ALERTMANAGER_IMAGE name others.
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ _WITHOUT_ENGINE = {
     "test_stack_script.py",
 }
 _HERE = Path(__file__).parent
+# The package index that the sandbox's own tests use.
+sys.path.insert(0, str(ROOT / "sandbox" / "tests" / "support"))
 collect_ignore = (
     []
     if WANTED

@@ -162,13 +162,13 @@ def _wire(calls: tuple[tuple[str, dict[str, Any] | str], ...]) -> list[dict[str,
 
 
 @contextmanager
-def model_standin() -> Iterator[StandInModel]:
-    """Serve a stand-in on a free port for the block."""
+def model_standin(address: str = "127.0.0.1") -> Iterator[StandInModel]:
+    """Serve a stand-in on a free port of an address of this machine for the block."""
     model = StandInModel()
     handler = type("Handler", (_Handler,), {"model": model})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((address, 0), handler)
     server.daemon_threads = True
-    model.base_url = f"http://127.0.0.1:{server.server_port}/v1"
+    model.base_url = f"http://{address}:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

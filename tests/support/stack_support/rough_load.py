@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any, Protocol
 
 import httpx
 
@@ -17,18 +18,40 @@ _FLOOD = "while True:\n    print('x' * 65536)"
 _HEAL_SECONDS = 30.0
 
 
+class Loaded(Protocol):
+    """A stack under a load: local processes, or containers as their own network sees them."""
+
+    @property
+    def http(self) -> httpx.Client:
+        """Reaches the addresses that `url` gives; threads may share it."""
+        ...
+
+    def url(self, service: str) -> str:
+        """Give a service's address, of those without a published port too."""
+        ...
+
+    def post_chat(self, *messages: str) -> httpx.Response:
+        """Send one chat."""
+        ...
+
+    def execute(self, name: str, **parameters: Any) -> httpx.Response:
+        """Call one tool through the middleware."""
+        ...
+
+
 def rough_load(
-    stack: RunningStack,
+    stack: Loaded,
     model: StandInModel,
     *,
     packages: Sequence[str],
+    kill: Callable[[str], None],
     seconds: float,
     is_enough: Callable[[], bool],
 ) -> int:
     """Keep a load up until `is_enough`, for `seconds` at least and a minute more at most.
 
-    Two programs are killed on the way, and each round installs one more of `packages` and one
-    that was there. Gives the number of rounds.
+    Two programs are killed on the way, by `kill`, which returns when the stack has healed; each
+    round installs one more of `packages` and one that was there. Gives the number of rounds.
     """
     begun = time.monotonic()
     model.will(Stalls(60))
@@ -43,12 +66,12 @@ def rough_load(
             _install(stack, package)
         rounds += 1
         if to_kill and rounds > 2:
-            kill(stack, to_kill.pop(0))
+            kill(to_kill.pop(0))
     return rounds
 
 
-def kill(stack: RunningStack, program: str) -> None:
-    """Kill one program in the middle of work, and wait until the stack has healed."""
+def kill_process(stack: RunningStack, program: str) -> None:
+    """Kill one local program in the middle of work, and wait until the stack has healed."""
     pid = stack.pid(program)
     assert pid is not None, program
     os.kill(pid, signal.SIGKILL)
@@ -58,7 +81,7 @@ def kill(stack: RunningStack, program: str) -> None:
     stack.wait_ready(*(set(stack.ports) - {"embedded-model"}), within=_HEAL_SECONDS)
 
 
-def _round(stack: RunningStack, model: StandInModel) -> None:
+def _round(stack: Loaded, model: StandInModel) -> None:
     _chats(stack, model)
     _tool_calls(stack)
     _sandbox_calls(stack)
@@ -69,7 +92,7 @@ def _round(stack: RunningStack, model: StandInModel) -> None:
         each.join(timeout=60)
 
 
-def _chats(stack: RunningStack, model: StandInModel) -> None:
+def _chats(stack: Loaded, model: StandInModel) -> None:
     code = {"code": "print(6*7)"}
     for steps in (
         (Calls((("execute_code", code), ("get_current_time", {}))), Says("It is 42.")),
@@ -82,7 +105,7 @@ def _chats(stack: RunningStack, model: StandInModel) -> None:
         stack.post_chat("Please help me.")
 
 
-def _tool_calls(stack: RunningStack) -> None:
+def _tool_calls(stack: Loaded) -> None:
     stack.execute("execute_code", code="1/0")
     stack.execute("execute_code", code="while True: pass", timeout_seconds=0.5)
     stack.execute("execute_code", code=_HOG)
@@ -96,7 +119,7 @@ def _tool_calls(stack: RunningStack) -> None:
     stack.http.post(f"{stack.url('mcp-server')}/mcp", json={"not": "MCP"})
 
 
-def _sandbox_calls(stack: RunningStack) -> None:
+def _sandbox_calls(stack: Loaded) -> None:
     sandbox = stack.url("sandbox")
     stack.http.post(f"{sandbox}/packages", json={"package": "reqeusts"})
     session = stack.http.post(f"{sandbox}/sessions", json={})
@@ -104,7 +127,7 @@ def _sandbox_calls(stack: RunningStack) -> None:
         stack.http.delete(f"{sandbox}/sessions/{session.json()['session_id']}")
 
 
-def _install(stack: RunningStack, package: str) -> None:
+def _install(stack: Loaded, package: str) -> None:
     sandbox = stack.url("sandbox")
     session = stack.http.post(f"{sandbox}/sessions", json={})
     if session.is_success:
@@ -114,7 +137,7 @@ def _install(stack: RunningStack, package: str) -> None:
         stack.http.delete(f"{sandbox}/sessions/{session_id}")
 
 
-def _sleeper(stack: RunningStack) -> None:
-    with httpx.Client(timeout=30, trust_env=False) as http, suppress(httpx.TransportError):
+def _sleeper(stack: Loaded) -> None:
+    with suppress(httpx.TransportError):
         body = {"code": "import time\ntime.sleep(0.7)"}
-        http.post(f"{stack.url('sandbox')}/execute", json=body)
+        stack.http.post(f"{stack.url('sandbox')}/execute", json=body, timeout=30)

@@ -153,8 +153,8 @@ class PackageIndex:
 
 
 @contextmanager
-def package_index() -> Iterator[PackageIndex]:
-    """Serve an index on a free loopback port."""
+def package_index(address: str = "127.0.0.1") -> Iterator[PackageIndex]:
+    """Serve an index on a free port of an address of this machine."""
     index = PackageIndex()
 
     class Handler(BaseHTTPRequestHandler):
@@ -196,11 +196,11 @@ def package_index() -> Iterator[PackageIndex]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    index.base = f"http://127.0.0.1:{server.server_address[1]}"
+    index.base = f"http://{address}:{server.server_address[1]}"
     try:
         yield index
     finally:
