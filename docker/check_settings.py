@@ -1,4 +1,6 @@
-"""Finds misspelt settings before containers start: `check_settings.py FOLDER`.
+"""Finds misspelt settings, and addresses that mean something else in containers, before they start.
+
+`check_settings.py FOLDER`.
 
 Compose itself ignores a name that it does not know. Right names are those that `docker-compose.yml`
 reads and those of the configuration reference. Standard library alone, from Python 3.9 on: it runs
@@ -7,10 +9,12 @@ on the host.
 # ruff: noqa: INP001  # a script of `make up`, no package
 
 import difflib
+import ipaddress
 import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR", "EMBEDDED_MODEL")
 # Names with these beginnings are ours alone; the others below are shared with other programs.
@@ -27,6 +31,8 @@ _IN_COMPOSE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)|^ +([A-Z][A-Z0-9_]*):$", re.MUL
 _IN_REFERENCE = re.compile(r"^\| `(…?_?[A-Z][A-Z0-9_]*)` \|(.*)$", re.MULTILINE)
 _IS_KEY = "*may be a file*"
 _ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
+# By this name a container finds the machine that it runs on.
+_THE_MACHINE = "host.docker.internal"
 _NEAR = 0.75
 # For a name of the shell, which may be meant for somebody else.
 _VERY_NEAR = 0.88
@@ -121,6 +127,46 @@ def unknown_profiles(folder: Path, profiles: str) -> list[str]:
     return [f"{said}, with commas between and no spaces."]
 
 
+def wrong_bind_address(text: str) -> list[str]:
+    """Return a sentence if `BIND_ADDRESS` is nothing that both generations of Compose take."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        return [f"BIND_ADDRESS is {text!r}; it has to be an IP address, such as 0.0.0.0."]
+    right = f"[{bare}]" if address.version == 6 else bare  # noqa: PLR2004  # IPv6
+    return [] if text == right else [f"BIND_ADDRESS is {text!r}; write it as {right}."]
+
+
+def of_the_machine(url: str) -> str:
+    """Return the address by which a container reaches a server on this machine's loopback.
+
+    "" if the URL is of no loopback. A user and password in it are left out.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host not in {"localhost", "::1", "0.0.0.0"} and not host.startswith("127."):  # noqa: S104  # is compared
+        return ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # what is no number is for the service to refuse
+        return ""
+    return parts._replace(netloc=_THE_MACHINE + port).geturl()
+
+
+def own_loopbacks(settings: dict[str, str]) -> list[str]:
+    """Return a sentence for each setting that sends a container to itself."""
+    pairs = [(name, "", settings.get(name, "")) for name in ("LLM_BASE_URL", "OPENAI_BASE_URL")]
+    for each in settings.get("MCP_SERVER_UPSTREAMS", "").split(","):
+        upstream, _, url = each.strip().partition("=")
+        pairs.append(("MCP_SERVER_UPSTREAMS", f"{upstream}=", url))
+    return [
+        f"{name}: localhost is the container itself there; this machine is {before}{right}"
+        for name, before, url in pairs
+        if (right := of_the_machine(url))
+    ]
+
+
 def main(folder: Path) -> int:
     """Print what is wrong; return 1 if anything is."""
     try:
@@ -131,12 +177,17 @@ def main(folder: Path) -> int:
     compose = names_of_compose(folder)
     known = compose | names_of_reference(folder)
     wrong = misspelt(set(values), set(os.environ), compose, known)
-    profiles = os.environ.get("COMPOSE_PROFILES") or values.get("COMPOSE_PROFILES", "")
-    wrong += unknown_profiles(folder, profiles)
+    # As Compose reads them: the shell's word, else that of .env.
+    settings = {**values, **{name: value for name, value in os.environ.items() if value}}
+    wrong += unknown_profiles(folder, settings.get("COMPOSE_PROFILES", ""))
+    if address := settings.get("BIND_ADDRESS", ""):
+        wrong += wrong_bind_address(address)
     for sentence in wrong:
         sys.stderr.write(f"{sentence}\n")
     for name in sorted((set(values) & known) - compose - {"VERBOSE"}):
         sys.stdout.write(f".env: {name} is for make local; the containers don't get it.\n")
+    for sentence in own_loopbacks(settings):
+        sys.stdout.write(f"{sentence}\n")
     return 1 if wrong else 0
 
 

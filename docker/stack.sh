@@ -30,10 +30,25 @@ choose_files() {
     fi
 }
 
-refuse_open_grafana() {
+# Whether other machines reach the published ports.
+is_open() {
     case $(setting BIND_ADDRESS 127.0.0.1) in
-        127.* | localhost | ::1) return 0 ;;
+        127.* | "[::1]") return 1 ;;
     esac
+}
+
+tell_of_foreign_names() {
+    is_open || return 0
+    unset_lists=""
+    for list in MIDDLEWARE_ALLOWED_HOSTS MCP_SERVER_ALLOWED_HOSTS; do
+        [ -n "$(setting "$list" "")" ] || unset_lists="$unset_lists $list"
+    done
+    [ -z "$unset_lists" ] ||
+        echo "BIND_ADDRESS opens the ports; others get 403 until the name or address that they use is in:$unset_lists"
+}
+
+refuse_open_grafana() {
+    is_open || return 0
     password=$(setting GRAFANA_ADMIN_PASSWORD "$(cat secrets/grafana/GRAFANA_ADMIN_PASSWORD 2>/dev/null || :)")
     case $password in
         "" | admin)
@@ -91,6 +106,7 @@ case $command in
         check_settings
         has_profile no-grafana || refuse_open_grafana
         choose_files
+        tell_of_foreign_names
         $compose up -d --build "$@"
         await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)   MCP:" \
@@ -99,6 +115,7 @@ case $command in
         ;;
     up-offline)
         check_settings
+        tell_of_foreign_names
         up_offline
         await_chat
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"

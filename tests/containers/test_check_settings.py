@@ -89,7 +89,20 @@ def test_the_example_uncommented_is_right(folder: Path) -> None:
         for line in lines
     ]
 
-    assert check(folder, "\n".join(shown)) == (0, "")
+    status, said = check(folder, "\n".join(shown))
+
+    assert status == 0
+    # Two of the lines show how `make local` reaches another server of this machine.
+    assert said.splitlines() == [
+        (
+            "LLM_BASE_URL: localhost is the container itself there; "
+            "this machine is http://host.docker.internal:11434/v1"
+        ),
+        (
+            "MCP_SERVER_UPSTREAMS: localhost is the container itself there; "
+            "this machine is wiki=http://host.docker.internal:9100/mcp"
+        ),
+    ]
 
 
 def test_the_example_names_whatever_compose_reads() -> None:
@@ -155,3 +168,50 @@ def test_a_line_that_is_no_assignment_is_named_without_its_value(folder: Path) -
     assert status == 1
     assert "line 2" in said
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:11434/v1", "http://me:s3cret@127.0.0.1:11434/v1"]
+)
+def test_loopback_of_a_container_is_told_with_the_right_address(folder: Path, url: str) -> None:
+    right = "this machine is http://host.docker.internal:11434/v1\n"
+
+    for status, said in (
+        check(folder, f"LLM_BASE_URL={url}\n"),
+        check(folder, "LLM_BASE_URL=http://llm.example/v1\n", LLM_BASE_URL=url),
+        check(folder, f"OPENAI_BASE_URL={url}\n"),
+    ):
+        assert status == 0
+        assert said.endswith(right)
+        assert "s3cret" not in said
+
+
+def test_addresses_of_others_are_left_alone(folder: Path) -> None:
+    dotenv = (
+        "LLM_BASE_URL=http://host.docker.internal:11434/v1\nOPENAI_BASE_URL=https://x.example/v1\n"
+        "MCP_SERVER_UPSTREAMS=a=http://10.0.0.7:1/mcp, b=http://wiki:9100/mcp\n"
+    )
+
+    assert check(folder, dotenv) == (0, "")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "192.0.2.7", "[::]", "[::1]"])
+def test_addresses_that_both_generations_of_compose_take_are_right(
+    folder: Path, address: str
+) -> None:
+    assert check(folder, f"BIND_ADDRESS={address}\n") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("::", "BIND_ADDRESS is '::'; write it as [::]."),
+        ("::1", "BIND_ADDRESS is '::1'; write it as [::1]."),
+        ("[127.0.0.1]", "BIND_ADDRESS is '[127.0.0.1]'; write it as 127.0.0.1."),
+        ("localhost", "BIND_ADDRESS is 'localhost'; it has to be an IP address, such as 0.0.0.0."),
+    ],
+)
+def test_other_addresses_are_refused_with_the_right_form(
+    folder: Path, address: str, told: str
+) -> None:
+    assert check(folder, f"BIND_ADDRESS={address}\n") == (1, f"{told}\n")

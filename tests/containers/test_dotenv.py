@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack_support.containers import Containers, Person, clone_to, environment
+from stack_support.containers import PUBLISHED, Containers, Person, clone_to, environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
@@ -50,3 +50,13 @@ def test_lines_that_show_a_default_change_nothing_either(clone: Containers) -> N
         assert not settings_check(clone)
     finally:
         (clone.folder / ".env").unlink()
+
+
+@pytest.mark.parametrize("address", ["::", "::1"])
+def test_an_ipv6_address_stands_in_brackets(clone: Containers, address: str) -> None:
+    opened = clone.with_settings(BIND_ADDRESS=f"[{address}]")
+
+    said = opened.compose("config")
+    # 1.29 writes address and port as one, v2 each by itself.
+    found = re.findall(rf"(?m)(?:host_ip: '?|- ){re.escape(address)}(?:'?$|:\d+:\d+/tcp$)", said)
+    assert len(found) == len(PUBLISHED)

@@ -58,7 +58,7 @@ def test_make_up_stops_at_a_misspelt_setting(stack: Containers) -> None:
     assert "SANDBOX_MEMORY_LIMT is no setting. Did you mean SANDBOX_MEMORY_LIMIT?" in said
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "[::]"])
 def test_make_up_refuses_the_known_password_on_an_open_port(
     stack: Containers, address: str
 ) -> None:

@@ -160,6 +160,32 @@ def test_another_password_may_be_opened(checkout: Checkout) -> None:
     assert checkout.make("up", GRAFANA_ADMIN_PASSWORD="another")[0] == 0
 
 
+_IS_TOLD = "others get 403 until the name or address that they use is in:"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "[::]"])
+def test_who_opens_the_ports_is_told_whom_they_answer(checkout: Checkout, address: str) -> None:
+    opened = {"BIND_ADDRESS": address, "GRAFANA_ADMIN_PASSWORD": "another"}
+
+    status, said = checkout.make("up", **opened)
+    assert status == 0, said
+    assert f"{_IS_TOLD} MIDDLEWARE_ALLOWED_HOSTS MCP_SERVER_ALLOWED_HOSTS\n" in said
+
+    checkout.write(".env", "MIDDLEWARE_ALLOWED_HOSTS=chat.example\n")
+    assert f"{_IS_TOLD} MCP_SERVER_ALLOWED_HOSTS\n" in checkout.make("up", **opened)[1]
+
+    checkout.write(".env", "MIDDLEWARE_ALLOWED_HOSTS=a\nMCP_SERVER_ALLOWED_HOSTS=a\n")
+    assert _IS_TOLD not in checkout.make("up", **opened)[1]
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.2", "[::1]"])
+def test_nobody_else_is_told_of_on_loopback(checkout: Checkout, address: str) -> None:
+    status, said = checkout.make("up", BIND_ADDRESS=address)
+
+    assert status == 0, said
+    assert _IS_TOLD not in said
+
+
 def test_offline_only_what_has_an_image_is_started(checkout: Checkout) -> None:
     checkout.write(".env.offline", "PROMETHEUS_IMAGE=own/prometheus:1\nCOMPOSE_PROFILES=embedded\n")
 
