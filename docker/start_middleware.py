@@ -1,8 +1,8 @@
 """Settles which model the chat API asks under Compose, then becomes the chat API.
 
 Compose cannot choose between two defaults by itself in a way that both of its generations take:
-without an endpoint of the user's own it is the Ollama beside it, and with the profile `embedded`
-the embedded model.
+without an endpoint of the user's own it is that of DEFAULT_LLM_BASE_URL, the Ollama beside it, and
+with the profile `embedded` the embedded model.
 """
 # ruff: noqa: INP001  # a script of the images, no package
 
@@ -14,8 +14,6 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 OLLAMA_HOST = "ollama"
-DEFAULT_URL = f"http://{OLLAMA_HOST}:11434/v1"
-DEFAULT_KEY = "ollama"
 PROFILE = "embedded"
 EMBEDDED_HOST = "embedded-model"
 TIMEOUT = "MIDDLEWARE_CHAT_TIMEOUT_SECONDS"
@@ -38,6 +36,8 @@ def settle(
         Tells whether a container of that name runs; asked only where no setting decides.
     """
     settled = dict(environment)
+    default_url = settled.pop("DEFAULT_LLM_BASE_URL", "")
+    default_key = settled.pop("DEFAULT_LLM_API_KEY", "")
     profiles = {name.strip() for name in settled.pop("COMPOSE_PROFILES", "").split(",")}
     given = (settled.get(name, "").strip() for name in ("LLM_BASE_URL", "OPENAI_BASE_URL"))
     chosen = next((url for url in given if url), "")
@@ -48,8 +48,8 @@ def settle(
     # `docker-compose --profile embedded up` tells no container which profile was asked for.
     if (is_beside_us or has_address)(EMBEDDED_HOST):
         return settled
-    settled["LLM_BASE_URL"] = DEFAULT_URL
-    settled["LLM_API_KEY"] = settled.get("LLM_API_KEY", "").strip() or DEFAULT_KEY
+    settled["LLM_BASE_URL"] = default_url
+    settled["LLM_API_KEY"] = settled.get("LLM_API_KEY", "").strip() or default_key
     return _with_time(settled)
 
 

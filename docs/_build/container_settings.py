@@ -22,7 +22,7 @@ where the containers don't get it.
 
 _MEANINGS = {
     "COMPOSE_PROFILES": "`embedded`, `alerting`, `no-grafana`: some of them, with commas between",
-    "BIND_ADDRESS": "address of the host on which ports are published",
+    "BIND_ADDRESS": "IP address of the host on which ports are published; one of IPv6 in brackets",
     "OLLAMA_PORT": "port of the host for Ollama",
     "PROMETHEUS_PORT": "port of the host for Prometheus",
     "GRAFANA_PORT": "port of the host for Grafana",
@@ -32,6 +32,7 @@ _MEANINGS = {
     "SANDBOX_MEMORY_LIMIT": "memory of the container in which code runs",
     "SANDBOX_CPUS": "processors of the container in which code runs",
     "OLLAMA_MEMORY_LIMIT": "memory of Ollama's container",
+    "OLLAMA_CPUS": "processors of Ollama's container; 0 is all",
     "OLLAMA_CONTEXT_LENGTH": "Ollama's window in tokens; the default of its own cuts the tools",
     "OLLAMA_KEEP_ALIVE": "how long Ollama keeps an idle model in memory",
     "OLLAMA_NUM_PARALLEL": "requests that Ollama answers at once",

@@ -43,7 +43,7 @@ def test_a_service_is_confined_and_bounded(service: str) -> None:
     assert "<<: *confined\n" in text
     assert re.search(r"^ +mem_limit: ", text, flags=re.MULTILINE)
     assert re.search(r"^ +pids_limit: ", text, flags=re.MULTILINE)
-    assert re.search(r"^ +(cpus|cpu_shares): ", text, flags=re.MULTILINE)
+    assert re.search(r"^ +cpus: ", text, flags=re.MULTILINE)
     assert re.search(r"^ +restart: ", text, flags=re.MULTILINE)
     assert ("healthcheck:\n" in text) is (service not in ONE_SHOT)
 

@@ -26,9 +26,28 @@ def start_script() -> ModuleType:
 SCRIPT = start_script()
 
 
+def service(name: str) -> str:
+    """Give the text of a service in `docker-compose.yml`."""
+    return COMPOSE.split(f"\n  {name}:\n")[1].split("\n\n")[0]
+
+
+DEFAULTS = dict(re.findall(r"^ {6}(DEFAULT_\w+): (\S+)$", service("middleware"), re.MULTILINE))
+
+
 def settle(*, embedded_runs: bool = False, **environment: str) -> dict[str, str]:
-    settled: dict[str, str] = SCRIPT.settle(environment, is_beside_us=lambda _: embedded_runs)
+    settled: dict[str, str] = SCRIPT.settle(
+        DEFAULTS | environment, is_beside_us=lambda _: embedded_runs
+    )
     return settled
+
+
+def test_what_is_pulled_is_what_is_asked_for() -> None:
+    names = [
+        re.findall(r"^ {6}LLM_MODEL_NAME: \$\{LLM_MODEL_NAME:-(.+)\}$", service(each), re.MULTILINE)
+        for each in ("middleware", "ollama-pull")
+    ]
+
+    assert names == [["llama3.1:latest"]] * 2
 
 
 def test_without_any_choice_the_ollama_beside_it_is_asked() -> None:
