@@ -2,6 +2,9 @@
 
 import json
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -180,6 +183,80 @@ for host, port in {targets}:
         said[host + ':' + str(port)] = type(error).__name__
 print(json.dumps(said))
 """
+
+
+# Third parties' services, which this stack has not; by their names in Compose's network.
+OTHERS = {"ollama": 11434, "grafana": 3000, "alertmanager": 9093}
+_LISTEN = """
+import socket, sys
+links = [socket.create_server(('0.0.0.0', int(port))) for port in sys.argv[1:]]
+while True:
+    links[0].accept()[0].close()
+"""
+_OUTSIDE = "192.0.2.1"  # TEST-NET-1: of nobody
+
+
+@pytest.fixture
+def others(stack: Containers) -> Iterator[list[tuple[str, int]]]:
+    """Somebody who listens on the ports of the others, as Compose would name and number them.
+
+    By one of the names alone: Prometheus would find the two others, and miss them afterwards.
+    """
+    name = f"{stack.project}-others"
+    network = (f"--network={stack.project}_default", "--network-alias=ollama")
+    program = (stack.env["PYTHON_IMAGE"], "python3", "-I", "-c", _LISTEN)
+    ports = [str(port) for port in OTHERS.values()]
+    run("docker", "run", "--detach", "--name", name, *network, *program, *ports)
+    try:
+        (inspected,) = json.loads(run("docker", "inspect", name))
+        (place,) = inspected["NetworkSettings"]["Networks"].values()
+        yield [
+            ("ollama", OTHERS["ollama"]),
+            *((place["IPAddress"], each) for each in OTHERS.values()),
+        ]
+    finally:
+        run("docker", "rm", "--force", "--volumes", name)
+
+
+@pytest.fixture
+def gateway(stack: Containers) -> Iterator[list[tuple[str, int]]]:
+    """A program of the host that listens on its addresses in the engine's networks."""
+    networks = stack.inspect("middleware")["NetworkSettings"]["Networks"]
+    (bridge,) = json.loads(run("docker", "network", "inspect", "bridge"))
+    hosts = [next(iter(networks.values()))["Gateway"], bridge["IPAM"]["Config"][0]["Gateway"]]
+    servers = [socket.create_server((host, 0)) for host in hosts]
+
+    def answer(server: socket.socket) -> None:
+        with suppress(OSError):  # closed at the end
+            while True:
+                server.accept()[0].close()
+
+    threads = [threading.Thread(target=answer, args=(each,), daemon=True) for each in servers]
+    for each in threads:
+        each.start()
+    try:
+        yield [each.getsockname() for each in servers]
+    finally:
+        for server in servers:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+
+
+def test_a_cell_reaches_nothing_of_third_parties_the_host_or_the_outside(
+    stack: Containers, others: list[tuple[str, int]], gateway: list[tuple[str, int]]
+) -> None:
+    there = [*others, *gateway]
+    elsewhere = [("grafana", 3000), ("alertmanager", 9093), (_OUTSIDE, 80), (_OUTSIDE, 443)]
+    # That a service reaches them says that there is something to be kept from.
+    seen = json.loads(stack.inside("code-executor", _REACH.format(targets=there)))
+    assert set(seen.values()) == {"open"}, seen
+
+    said = attempt(stack, _REACH.format(targets=[*there, *elsewhere]))
+
+    assert len(said) == len({*there, *elsewhere})
+    assert "open" not in said.values()
+    # It was the sandbox that refused, at once, and not a network that lost the packets.
+    assert "TimeoutError" not in said.values()
 
 
 def test_a_cell_reaches_nothing_of_the_network(stack: Containers) -> None:
