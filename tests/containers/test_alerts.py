@@ -13,6 +13,7 @@ from stack_support.containers import OURS, Containers, run
 from stack_support.figures import note
 from stack_support.host_process import kill
 from stack_support.prometheus import TARGETS, RunningPrometheus
+from stack_support.terminal import assert_shell_opens
 from stack_support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -140,6 +141,10 @@ def test_all_services_are_scraped_and_all_rules_evaluated(
     wait_until(lambda: prometheus.shown(1) >= expected, within=SHOWS_WITHIN, what="all are scraped")
     assert prometheus.unhealthy_targets() == []
     assert prometheus.unhealthy_rules() == []
+
+
+def test_a_shell_opens_in_the_alertmanagers_container(receiver: Receiver) -> None:
+    assert_shell_opens(receiver.stack, "alertmanager")
 
 
 def test_stopped_and_hung_containers_show_fire_are_told_and_clear(
