@@ -175,7 +175,8 @@ BOARD = Board(
         Panel(
             title="Restarts",
             description="How often each service started again within the last hour. It may be "
-            "killed for memory: see its log.",
+            "killed for memory: see its log. Ollama gives no metrics: when it was away shows under "
+            "Dependencies, how often it started again says `docker inspect`.",
             unit="short",
             queries=(
                 Query(
