@@ -142,6 +142,11 @@ class RunnerSession:
         content = bytes(self._output[FrameKind.DISPLAY])
         return CellRun(event, stdout, stderr, cut(event.outputs, content))
 
+    @property
+    def output(self) -> bytes:
+        """What has come of standard output since the latest run was started."""
+        return bytes(self._output[FrameKind.STDOUT])
+
     def wait_for_output(self, text: bytes) -> None:
         """Read on until standard output holds `text`."""
         while text not in self._output[FrameKind.STDOUT]:

@@ -14,6 +14,9 @@ _MAX_READS: Final = 64
 class OutputMeter:
     """One pipe from a worker: up to a cap it is passed on for each run, the rest is counted.
 
+    What comes between two runs is nobody's: a session's threads are told to stop and write for a
+    moment more, and they go on while packages are put in place.
+
     Attributes
     ----------
     is_open
@@ -25,6 +28,7 @@ class OutputMeter:
         self._kind = kind
         self._cap_bytes = cap_bytes
         self._kept = 0
+        self._is_heard = False
         self.dropped = 0
         self.is_open = True
 
@@ -44,9 +48,19 @@ class OutputMeter:
         return self.dropped > _FLOOD_FACTOR * self._cap_bytes
 
     def start(self, cap_bytes: int) -> None:
-        """Count anew, for the next run."""
+        """Count anew, for the next run; what is in the pipe by now is not its."""
+        self._discard()
         self._cap_bytes = cap_bytes
         self._kept = self.dropped = 0
+        self._is_heard = True
+
+    def _discard(self) -> None:
+        for _ in range(_MAX_READS):
+            try:
+                if not os.read(self.descriptor, MAX_OUTPUT_BYTES):
+                    return
+            except OSError:
+                return  # nothing is left
 
     def read(self, most_bytes: int) -> bytes | None:
         """Return the frame of what can be read now (empty if nothing is kept), None at the end."""
@@ -58,13 +72,15 @@ class OutputMeter:
             return None
         if not data:
             return None
+        if not self._is_heard:
+            return b""
         keep = data[: self._cap_bytes - self._kept]
         self._kept += len(keep)
         self.dropped += len(data) - len(keep)
         return encode_frame(self._kind, keep) if keep else b""
 
     def drain(self) -> bytes:
-        """Return the frames of all that is in the pipe; its writers must be stopped by now."""
+        """Return the frames of what is in the pipe, the last of a run; its writers are to stop."""
         frames = bytearray()
         for _ in range(_MAX_READS):
             dropped = self.dropped
@@ -72,4 +88,5 @@ class OutputMeter:
             if not frame and self.dropped == dropped:
                 break
             frames += frame or b""
+        self._is_heard = False
         return bytes(frames)

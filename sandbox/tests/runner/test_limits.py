@@ -38,6 +38,28 @@ def test_line_without_an_end_that_was_printed_before_the_limit_is_kept(
     assert getattr(run, stream) == b"so far"
 
 
+# A process is told to stop, and its threads write for a moment more.
+_TALKERS = """
+import os, threading
+def talk():
+    while True: os.write(1, b"late ")
+for _ in range(20): threading.Thread(target=talk, daemon=True).start()
+"""
+
+
+def test_output_after_the_end_of_a_run_is_nobodys(runner: RunnerProcess) -> None:
+    packages = runner.packages_dir / "sets" / "of-talkers"
+    packages.mkdir(parents=True, exist_ok=True)
+    for _ in range(12):
+        with RunnerSession(runner.socket) as session:
+            run = session.run(_TALKERS)
+            # A file's list, packages and a reset are answered with nothing before the answer.
+            session.files()
+            session.use_packages(str(packages))
+            session.reset()
+            assert session.output == run.stdout
+
+
 def test_memory_of_a_session_is_bounded(runner: RunnerProcess) -> None:
     with RunnerSession(runner.socket, limits=Limits(memory_bytes=64 << 20)) as session:
         done = session.run("x = []\nwhile True: x.append(bytes(1 << 20))").done
