@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import median
 
-from sandbox_support.attack_case import AttackCase
+from sandbox_support.attack_case import OVER_HTTP, AttackCase
 from sandbox_support.attack_lane import Evidence, NotRun, laid_out, play
 from sandbox_support.attack_mode import ELSEWHERE, MODES, Mode
 
@@ -72,7 +72,13 @@ class Campaign:
         """Return a line for each mode: how many attacks, how quick the next session, or why not."""
         where = "the containers stage tries it (STACK_CONTAINERS=1)"
         elsewhere = [f"{mode.name}: not run here: {where}" for mode in ELSEWHERE]
-        return [*(self._line(mode) for mode in MODES), *elsewhere]
+        return [*(line for mode in MODES for line in self._lines(mode)), *elsewhere]
+
+    def _lines(self, mode: Mode) -> list[str]:
+        """Return the line of a mode, and what HTTP shows otherwise of the cases that were tried."""
+        tried = {case for name, case in self._evidence if name == mode.name and mode.is_http}
+        differences = (f"  NOTE {case}: {OVER_HTTP[case]}" for case in sorted(tried & {*OVER_HTTP}))
+        return [self._line(mode), *differences]
 
     def _line(self, mode: Mode) -> str:
         futures = [future for (name, _), future in self._evidence.items() if name == mode.name]

@@ -39,6 +39,17 @@ SHARED_SAYING_SAFE = frozenset(
     }
 )
 SHARED_LETTERS = "fgiknprst"
+# What a case is about that HTTP has in another form: what is seen of it there.
+OVER_HTTP: dict[str, str] = {
+    "i05_exit_paths": "no exit code is told; status, signal and error are",
+    "i13_evil_result_object": "the result is JSON text of the service, not a frame of the runner",
+    "r03_mem_bomb": "the memory of service and listener together stays flat",
+    "r13_output_flood": "comes as events; text, not frames, up to the cap",
+    "r15_output_binary_garbage": "comes as events; bytes that are no UTF-8 are replaced",
+    "y04_output_in_single_bytes": "comes as events, which join what was written one by one",
+    "y15_hostile_text": "comes as events; half characters and bytes are replaced",
+    "z01_forge_frames_on_all_descriptors": "forged frames have the service's JSON to get through",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,11 @@ class AttackCase:
     name: str
     steps: tuple[Step, ...]
     must_say_safe: bool
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its runs come as events, over HTTP: those about output do."""
+        return self.name[0] in "ry"
 
 
 def load(path: Path) -> AttackCase:

@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import psutil
 from sandbox_runner import client
 from sandbox_runner.client import CellRun, RunnerSession
 from sandbox_runner.file_messages import FileEntry, FileList, FileRefused
+from sandbox_runner.protocol import HelloEvent
 
 from sandbox_support.attack_case import AttackCase
-from sandbox_support.attack_mode import Mode, Runner, short_folder
+from sandbox_support.attack_mode import SPARE_SESSIONS, Mode, Runner, short_folder
+from sandbox_support.http_service import HttpService, HttpSession, http_service
 
+Session = RunnerSession | HttpSession
 CANARY = "canary-7731-SECRET"
 POOL = 2
 # Where nothing can be mounted, the names of the machine's files show, and /health says so. A case
@@ -35,6 +38,8 @@ AS_EVER = repr((1 << 20, BYSTANDERS))
 # What is collected of a session's files; to read all of a case's 10,000 would show no more.
 _READ_BYTES = 1 << 20
 _READ_ENTRIES = 60
+# What i13 has a service write that unpickles a result.
+_LOOT = Path("/tmp/pwned")
 # A warden and its worker.
 _PROCESSES_OF_A_SESSION = 2
 
@@ -95,12 +100,31 @@ class Bait:
     """What a case must not reach, and the runner that is to keep it from there."""
 
     runner: Runner
+    service: HttpService | None
     names: dict[str, str]
     listeners: tuple[socket.socket, ...]
     mailbox: socket.socket
     shows_names: bool
     seconds: float
-    bystander: RunnerSession
+    bystander: Session
+
+    def session(self, *, is_streaming: bool = False) -> Session:
+        """Open a session the way of this mode."""
+        if self.service is None:
+            return RunnerSession(self.runner.socket)
+        return self.service.session(is_streaming=is_streaming)
+
+    def answer(self) -> bytes:
+        """Return what a fresh session says."""
+        if self.service is not None:
+            return self.service.run_once("print(6*7)")
+        with RunnerSession(self.runner.socket) as session:
+            return session.run("print(6*7)").stdout
+
+    def memory(self) -> int:
+        """Return the bytes that the listener holds, and the service where there is one."""
+        pids = [self.runner.pid, *([self.service.pid] if self.service else [])]
+        return sum(int(psutil.Process(pid).memory_info().rss) for pid in pids)
 
     def fill_in(self, code: str) -> str:
         if self.shows_names:
@@ -110,6 +134,8 @@ class Bait:
         return code
 
     def was_touched(self) -> bool:
+        if _LOOT.exists():
+            return True
         for listener in self.listeners:
             try:
                 listener.accept()[0].close()
@@ -168,36 +194,50 @@ def laid_out(mode: Mode) -> Iterator[Bait]:
             "@CANARY_FILE@": str(canary_file),
             "@RUNNER@": runner.socket,
         }
-        _check_mode(runner, mode)
-        bystander = stack.enter_context(RunnerSession(runner.socket))
+        states = _check_mode(client.hello(runner.socket), mode)
+        service = stack.enter_context(_service(folder, runner)) if mode.is_http else None
+        bystander = stack.enter_context(
+            service.session() if service else RunnerSession(runner.socket)
+        )
         bystander.run(f"mine = {BYSTANDERS!r}")
         yield Bait(
             runner=runner,
+            service=service,
             names=names,
             listeners=(tcp, path, abstract),
             mailbox=mailbox,
-            shows_names=mode.refuses_namespaces,
+            shows_names=mode.who != "root" and states["private-mounts"] != "active",
             seconds=mode.seconds,
             bystander=bystander,
         )
 
 
-def _check_mode(runner: Runner, mode: Mode) -> None:
-    hello = client.hello(runner.socket)
+def _service(folder: Path, runner: Runner) -> AbstractContextManager[HttpService]:
+    """Start the service as `make local` does, its spare sessions counted."""
+    return http_service(
+        folder,
+        runner.socket,
+        settings={"spare_sessions": str(SPARE_SESSIONS)},
+        environment={"SERVICE_API_KEY": CANARY},
+    )
+
+
+def _check_mode(hello: HelloEvent, mode: Mode) -> dict[str, str]:
+    """Return the states of the protections, if they are those of the mode."""
     if not hello.is_safe:
         raise NotRun("this kernel cannot confine a session", is_kernel=True)
     found = {item.name: item for item in hello.protections}["namespaces"]
     if mode.needs_namespaces and found.state != "active":
         raise NotRun(f"this kernel gives no namespaces: {found.detail}", is_kernel=True)
+    return {item.name: item.state for item in hello.protections}
 
 
 def play(bait: Bait, case: AttackCase) -> Evidence:
     """Run the steps of a case, then look at what they left."""
-    memory_before = _listener_memory(bait)
+    memory_before = bait.memory()
     runs, gleanings = _steps(bait, case)
     started = time.monotonic()
-    with RunnerSession(bait.runner.socket) as session:
-        answer = session.run("print(6*7)").stdout
+    answer = bait.answer()
     recovery_seconds = time.monotonic() - started
     left_over = _left_over(bait)
     return Evidence(
@@ -208,7 +248,7 @@ def play(bait: Bait, case: AttackCase) -> Evidence:
         recovery_seconds=recovery_seconds,
         recovery_output=answer,
         left_over=left_over,
-        memory_growth_bytes=_listener_memory(bait) - memory_before,
+        memory_growth_bytes=bait.memory() - memory_before,
     )
 
 
@@ -217,20 +257,20 @@ def _steps(bait: Bait, case: AttackCase) -> tuple[list[CellRun], list[Gleaning]]
     runs, gleanings = [], []
     with ExitStack() as stack:
         current: ExitStack | None = None
-        session: RunnerSession | None = None
+        session: Session | None = None
         for step in case.steps:
             if step.kind == "new-session" and current is not None:
                 current.close()
             if step.kind != "same-session" or session is None:
                 current = stack.enter_context(ExitStack())
-                session = current.enter_context(RunnerSession(bait.runner.socket))
+                session = current.enter_context(bait.session(is_streaming=case.is_streamed))
             runs.append(session.run(bait.fill_in(step.code), bait.seconds))
             if not runs[-1].done.session_ended:
                 gleanings.append(_glean(session))
     return runs, gleanings
 
 
-def _glean(session: RunnerSession) -> Gleaning:
+def _glean(session: Session) -> Gleaning:
     started = time.monotonic()
     listed = session.files()
     seconds = time.monotonic() - started
@@ -242,18 +282,16 @@ def _glean(session: RunnerSession) -> Gleaning:
 def _left_over(bait: Bait) -> str:
     """Wait until only the zygote and the pool are there; return what else is, if it stays."""
     limit = time.monotonic() + _PATIENCE_SECONDS
-    expected = 1 + _PROCESSES_OF_A_SESSION * (POOL + 1)
+    # The bystander's, and those that the service has opened ahead.
+    held = 1 + (SPARE_SESSIONS if bait.service else 0)
+    expected = 1 + _PROCESSES_OF_A_SESSION * (POOL + held)
     listener = psutil.Process(bait.runner.pid)
     while True:
         processes = len(listener.children(recursive=True))
-        # One for each session of the pool, the bystander's, and the one for trying the protections.
+        # One for each session, and the one for trying the protections.
         slots = len(list(bait.runner.slots_dir.glob("house-*/[!.]*/")))
-        if processes == expected and slots <= POOL + 2:
+        if processes == expected and slots <= POOL + held + 1:
             return ""
         if time.monotonic() > limit:
             return f"{processes} processes instead of {expected}, {slots} slots"
         time.sleep(0.01)
-
-
-def _listener_memory(bait: Bait) -> int:
-    return int(psutil.Process(bait.runner.pid).memory_info().rss)

@@ -15,6 +15,7 @@ from sandbox_support.user_runner import user_runner
 
 Who = Literal["root", "user", "anybody", "container"]
 Runner = RunnerProcess | ContainerRunner
+SPARE_SESSIONS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Mode:
     uid
         Of its sessions, where root can give them one: a bomb in one mode is not to use up the
         processes that the user of another may have.
+    is_http
+        Whether attacks come through the service, as requests, and not at the runner's socket.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Mode:
     settings: Mapping[str, str] = field(default_factory=dict)
     refuses_namespaces: bool = False
     needs_namespaces: bool = False
+    is_http: bool = False
 
     @property
     def seconds(self) -> float:
@@ -85,6 +89,8 @@ _OLD = {"namespaces": "0", "landlock_abi_max": "5"}
 # That of Linux 6.1, and so of Debian 12.
 _OLDER = {"namespaces": "0", "landlock_abi_max": "2"}
 _PROCESSES = {"subprocesses": "1"}
+# The service keeps an eighth of the places opened ahead.
+_ROOMY = {"slots": str(8 * SPARE_SESSIONS)}
 
 _LOCAL = (
     Mode("root", "root", 64201, _PLAIN),
@@ -95,6 +101,7 @@ _LOCAL = (
     Mode("old-landlock-subprocesses", "anybody", 64206, _OLDER | _PROCESSES),
     Mode("namespaces", "user", 64207, needs_namespaces=True),
     Mode("namespaces-subprocesses", "anybody", 64208, _PROCESSES, needs_namespaces=True),
+    Mode("http", "anybody", 64209, _ROOMY, is_http=True),
 )
 _IN_CONTAINERS = (
     Mode("container", "container", 64211, refuses_namespaces=True),
