@@ -85,7 +85,7 @@ def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> Non
     assert not evidence.was_bait_touched
     for gleaning in evidence.gleanings:
         assert_harmless(gleaning)
-    assert evidence.bystander == AS_EVER
+    assert evidence.bystander == (AS_EVER, AS_EVER)
     assert evidence.recovery_output == b"42\n"
     assert evidence.recovery_seconds < 1.0
     assert not evidence.left_over

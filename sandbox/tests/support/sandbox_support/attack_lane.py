@@ -31,9 +31,14 @@ _TRIES_THE_THING = """
 """
 # Five thousand folders in each other take a while.
 _PATIENCE_SECONDS = 30.0
-# A session that no case is to touch: its variable stays, and it can still write.
+# A session that no case is to touch: its variable stays, and it can still make a file and fill it.
 BYSTANDERS = "bystander-3390"
-_AS_EVER = "open('w', 'wb').write(bytes(1 << 20)), mine"
+_AS_EVER = """
+import os
+size = open('w', 'wb').write(bytes(1 << 20))
+os.remove('w')
+size, mine
+"""
 AS_EVER = repr((1 << 20, BYSTANDERS))
 # What is collected of a session's files; to read all of a case's 10,000 would show no more.
 _READ_BYTES = 1 << 20
@@ -65,12 +70,13 @@ class Evidence:
     gleanings
         What the files of the sessions gave, as who collects them gets it.
     bystander
-        What a session that was there all the while answered afterwards.
+        What a session that was there all the while answered at the end of the last step, those of
+        the case being there still, and afterwards.
     """
 
     runs: tuple[CellRun, ...]
     gleanings: tuple["Gleaning", ...]
-    bystander: str | None
+    bystander: tuple[str | None, str | None]
     was_bait_touched: bool
     recovery_seconds: float
     recovery_output: bytes
@@ -235,7 +241,7 @@ def _check_mode(hello: HelloEvent, mode: Mode) -> dict[str, str]:
 def play(bait: Bait, case: AttackCase) -> Evidence:
     """Run the steps of a case, then look at what they left."""
     memory_before = bait.memory()
-    runs, gleanings = _steps(bait, case)
+    runs, gleanings, meanwhile = _steps(bait, case)
     started = time.monotonic()
     answer = bait.answer()
     recovery_seconds = time.monotonic() - started
@@ -243,7 +249,7 @@ def play(bait: Bait, case: AttackCase) -> Evidence:
     return Evidence(
         runs=tuple(runs),
         gleanings=tuple(gleanings),
-        bystander=bait.bystander.run(_AS_EVER).done.result,
+        bystander=(meanwhile, bait.bystander.run(_AS_EVER).done.result),
         was_bait_touched=bait.was_touched(),
         recovery_seconds=recovery_seconds,
         recovery_output=answer,
@@ -252,7 +258,7 @@ def play(bait: Bait, case: AttackCase) -> Evidence:
     )
 
 
-def _steps(bait: Bait, case: AttackCase) -> tuple[list[CellRun], list[Gleaning]]:
+def _steps(bait: Bait, case: AttackCase) -> tuple[list[CellRun], list[Gleaning], str | None]:
     """Sessions that stay open live until the end of the case."""
     runs, gleanings = [], []
     with ExitStack() as stack:
@@ -267,7 +273,8 @@ def _steps(bait: Bait, case: AttackCase) -> tuple[list[CellRun], list[Gleaning]]
             runs.append(session.run(bait.fill_in(step.code), bait.seconds))
             if not runs[-1].done.session_ended:
                 gleanings.append(_glean(session))
-    return runs, gleanings
+        meanwhile = bait.bystander.run(_AS_EVER).done.result
+    return runs, gleanings, meanwhile
 
 
 def _glean(session: Session) -> Gleaning:
