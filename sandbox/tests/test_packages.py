@@ -342,6 +342,10 @@ async def test_settings_that_code_leaves_about_steer_no_installation(index: Pack
         folder = Path(name)
         names = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
         code = case.steps[0].code.replace("http://127.0.0.1:1/", other.url)
+        # The case writes pip's form into every file; this is uv's, which it would obey.
+        settings_of_uv = f'[[index]]\nname = "other"\nurl = "{other.url}"\n'
+        code += "\nfor path in w:\n  if path.endswith('uv.toml'): "
+        code += f"open(path, 'w').write({settings_of_uv!r})"
         code += f"\nos.environ.update(dict.fromkeys({names}, {other.url!r}))\nw != []"
         async with real_runner(folder, packages_dir=folder / "packages") as real:
             if not real.hello.is_safe:
