@@ -2,7 +2,9 @@
 
 A fixed number of runs go on at once. Behind them stands a bounded queue that is
 fair among callers: each caller has a line of its own, and the lines take turns,
-so that one caller with sixty requests does not hold up another with one.
+so that one caller with sixty requests does not hold up another with one. Nor does
+it keep others out: where the queue is full, the newest of the longest line makes
+room for who has fewer waiting.
 """
 
 import asyncio
@@ -59,8 +61,8 @@ class Admission:
     def slot(self, client: str, deadline: Deadline) -> "Slot":
         """Return a slot to hold for the length of a `with` block.
 
-        Its beginning raises `TooBusy` when the queue is full, and `DeadlineExceeded` when the
-        request's time ended while it waited.
+        Its beginning raises `TooBusy` when the queue is full, also when that comes about while it
+        waits, and `DeadlineExceeded` when the request's time ended while it waited.
         """
         return Slot(self, client, deadline)
 
@@ -69,13 +71,26 @@ class Admission:
         if self._in_use < self._slots and not self._waiting:
             self._take(1)
             return
-        if self._waiting >= self._queue_limit:
-            raise TooBusy(
-                f"All {self._slots} places are taken and {self._waiting} runs wait. "
-                "Try again after the time that Retry-After names.",
-                retry_after_seconds=self._retry_after_seconds(),
-            )
+        if self._waiting >= self._queue_limit and not self._make_room(client):
+            raise self._too_busy()
         await self._wait(client, deadline)
+
+    def _make_room(self, client: str) -> bool:
+        """Send the newest of the longest line away, if that line stays no shorter than this one."""
+        longest = max(self._lines.values(), key=len, default=deque())
+        if len(longest) <= len(self._lines.get(client, ())) + 1:
+            return False
+        newest = longest.pop()
+        self._count_waiting(-1)
+        newest.granted.set_exception(self._too_busy())
+        return True
+
+    def _too_busy(self) -> TooBusy:
+        return TooBusy(
+            f"All {self._slots} places are taken and {self._waiting} runs wait. "
+            "Try again after the time that Retry-After names.",
+            retry_after_seconds=self._retry_after_seconds(),
+        )
 
     async def _wait(self, client: str, deadline: Deadline) -> None:
         waiter = _Waiter()
@@ -100,7 +115,8 @@ class Admission:
 
     def _give_up(self, client: str, waiter: _Waiter) -> None:
         if waiter.granted.done() and not waiter.granted.cancelled():
-            self._release()  # the slot came in the same moment as the end of the wait
+            if waiter.granted.exception() is None:
+                self._release()  # the slot came in the same moment as the end of the wait
             return
         line = self._lines.get(client)
         if line is not None and waiter in line:
