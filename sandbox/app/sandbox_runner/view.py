@@ -51,7 +51,8 @@ def plan(rules: Iterable[PathRule], real_path: Callable[[str], str | None]) -> t
         if source is None:
             continue
         for target in (rule.path, source):
-            found.setdefault(target, Piece(source, target, rule.is_writable))
+            if target not in found or rule.is_writable:
+                found[target] = Piece(source, target, rule.is_writable)
     kept: list[Piece] = []
     for piece in sorted(found.values(), key=lambda piece: len(PurePosixPath(piece.target).parts)):
         around = [other for other in kept if _lies_in(piece.target, other.target)]
