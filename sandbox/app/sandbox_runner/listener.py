@@ -8,10 +8,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sandbox_runner import kernel, log
+from sandbox_runner.arrivals import Arrival, Arrivals
 from sandbox_runner.control import Claim, ZygoteReady
 from sandbox_runner.fork_pace import ForkPace
 from sandbox_runner.house import House
@@ -36,19 +36,7 @@ from sandbox_runner.zygote_keeper import ZygoteKeeper
 _MAX_VISITORS: Final = 512
 _ENDS_REMEMBERED: Final = 64
 _TICK_SECONDS: Final = 0.25
-_OPEN_PATIENCE_SECONDS: Final = 10.0
-_FULL_PATIENCE_SECONDS: Final = 0.5
 _FAREWELL_SECONDS: Final = 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An open request that waits for a ready seat; `is_full` if all were taken when it came."""
-
-    visitor: Visitor
-    claim: Claim
-    expires: float
-    is_full: bool
 
 
 class Listener:
@@ -73,7 +61,7 @@ class Listener:
         self._selector = selectors.DefaultSelector()
         self._visitors: dict[int, Visitor] = {}
         self._greeting: deque[Visitor] = deque()
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals = Arrivals()
         # Wardens whose lines have ended, themselves a moment later.
         self._ended: deque[int] = deque(maxlen=_ENDS_REMEMBERED)
         self._started_seconds = time.time()
@@ -338,32 +326,23 @@ class Listener:
         except LimitRefused as error:
             self._refuse(visitor, "bad-request", str(error))
             return
-        # A session that has just been closed counts until its processes are gone: wait that long.
         is_full = self._seats.claimed + len(self._arrivals) >= self._seats.size
-        patience = _FULL_PATIENCE_SECONDS if is_full else _OPEN_PATIENCE_SECONDS
         self._forget(visitor)
         claim = Claim(limits, request.package_path, was_waiting=True)
-        self._arrivals.append(Arrival(visitor, claim, time.monotonic() + patience, is_full))
-        self._serve_arrivals(time.monotonic())
+        now = time.monotonic()
+        self._arrivals.add(visitor, claim, now=now, is_full=is_full)
+        self._serve_arrivals(now)
 
     def _serve_arrivals(self, now: float) -> None:
-        while self._arrivals:
-            first = self._arrivals[0]
-            if not self._seats.claim(first.claim, first.visitor.connection):
-                break
-            first.visitor.connection.close()
-            self._arrivals.popleft()
+        def give_seat(arrival: Arrival) -> bool:
+            if not self._seats.claim(arrival.claim, arrival.visitor.connection):
+                return False
             if self._seats.waiting:
                 self._pace.claimed(now)
-        for place, left in enumerate(self._arrivals):  # no session was waiting for these
-            self._arrivals[place] = replace(left, claim=replace(left.claim, was_waiting=False))
-        for late in [arrival for arrival in self._arrivals if now > arrival.expires]:
-            self._arrivals.remove(late)
-            detail = "no session became ready in time"
-            if late.is_full:
-                detail = f"all {self._seats.size} slots are in use"
-            late.visitor.say(Refused("full", detail))
-            late.visitor.connection.close()
+            return True
+
+        self._arrivals.serve(give_seat)
+        self._arrivals.refuse_late(now, slots=self._seats.size)
 
     def _refuse(self, visitor: Visitor, reason: RefusalReason, detail: str) -> None:
         visitor.say(Refused(reason, detail))
