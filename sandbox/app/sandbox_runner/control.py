@@ -28,11 +28,6 @@ class ZygoteReady:
     is_safe: bool
     preloaded: tuple[str, ...]
 
-    @property
-    def is_filtered(self) -> bool:
-        """Whether sessions get the system call filter."""
-        return any(each.name == "seccomp" and each.state == "active" for each in self.protections)
-
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "ZygoteReady":
         """Return the message that was sent."""

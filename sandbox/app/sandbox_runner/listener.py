@@ -16,6 +16,7 @@ from sandbox_runner.control import Claim, ZygoteReady
 from sandbox_runner.fork_pace import ForkPace
 from sandbox_runner.house import House
 from sandbox_runner.limits import LimitRefused, settle
+from sandbox_runner.needs import lacking
 from sandbox_runner.protocol import (
     PROTOCOL_VERSION,
     Hello,
@@ -253,7 +254,8 @@ class Listener:
         found = self._zygote.findings
         if found is None:
             return False
-        return found.is_safe or (self._settings.allow_unsafe and found.is_filtered)
+        accepts = self._settings.allow_unsafe
+        return found.is_safe or not lacking(found.protections, accepts_no_landlock=accepts)
 
     # ------------------------------------------------------------ visitors
 
@@ -314,11 +316,8 @@ class Listener:
     def _open(self, visitor: Visitor, request: Open) -> None:
         found = self._zygote.findings
         if found is not None and not self._runs_code:
-            detail = "; ".join(
-                f"{item.name}: {item.detail}"
-                for item in found.protections
-                if item.name in {"landlock", "seccomp"} and item.state == "unavailable"
-            )
+            lack = lacking(found.protections)
+            detail = "; ".join(f"{item.name}: {item.detail}" for item in lack)
             self._refuse(visitor, "unsafe", f"this machine cannot confine a session ({detail})")
             return
         try:

@@ -33,7 +33,18 @@ _FIRST_PIDS: Final = 2
 
 # Calls that must be refused, with arguments that would do nothing anyway if the filter were off.
 _REFUSED_CALLS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
-    ("socket", (1, 1, 0)),
+    *(
+        ("socket", (int(family), int(kind), 0))
+        for family, kind in (
+            (socket.AF_UNIX, socket.SOCK_STREAM),
+            (socket.AF_INET, socket.SOCK_STREAM),
+            (socket.AF_INET, socket.SOCK_DGRAM),
+            (socket.AF_INET6, socket.SOCK_STREAM),
+            (socket.AF_NETLINK, socket.SOCK_RAW),
+            (socket.AF_PACKET, socket.SOCK_RAW),
+            (socket.AF_VSOCK, socket.SOCK_STREAM),
+        )
+    ),
     ("ptrace", (_BAD_POINTER, 0, 0, 0)),
     ("unshare", (0,)),
     ("mount", (_BAD_POINTER, _BAD_POINTER, _BAD_POINTER, 0, 0)),
@@ -71,7 +82,7 @@ def try_filter(
         calls = list(_REFUSED_CALLS) + ([] if allow_subprocesses else [_PROCESS_CALL])
         for name, arguments in calls:
             if _refusal(architecture.numbers[name], arguments) != errno.EPERM:
-                return f"{name} is not refused"
+                return f"{name}{arguments} is not refused"
         if _refusal(_UNKNOWN_NUMBER, ()) != errno.ENOSYS:
             return "an unknown system call reaches the kernel"
         if os.getpid() <= 0:
@@ -126,11 +137,17 @@ def try_privileges() -> Verdict:
 
 def try_user() -> Verdict:
     """Return whether this process is nobody special, and has no capability in effect."""
-    if 0 in {*os.getresuid(), *os.getresgid()}:
+    if 0 in os.getresuid():
         return Verdict(holds=False, detail="root")
     held = tree.status_word(_own_status(), b"CapEff")
     holds = bool(held) and int(held, 16) == 0
     return Verdict(holds, "" if holds else "it has capabilities")
+
+
+def further_groups() -> tuple[int, ...]:
+    """Return the groups that give this process more than its user has: root's, and further ones."""
+    groups = {*os.getgroups()} - {os.getegid()}
+    return tuple(sorted(groups | ({0} & {*os.getresgid()})))
 
 
 def try_memory_watch() -> Verdict:

@@ -6,6 +6,7 @@ import sysconfig
 from dataclasses import dataclass
 
 from sandbox_runner import landlock, probe, seccomp
+from sandbox_runner.needs import lacking
 from sandbox_runner.policy import InterpreterPaths, path_rules, slot_rule, syscall_rules
 from sandbox_runner.protocol import Protection, ProtectionState
 from sandbox_runner.seccomp import Program
@@ -56,10 +57,9 @@ def raise_shield(
     used_view, namespaces_line = _namespaces(settings, probe_slot, view, view_problem)
     keeps_signals = abi >= landlock.ABI_SCOPES or used_view is not None
     program, filter_line = _filter(settings, is_scoped=keeps_signals)
-    is_safe = abi > 0 and program is not None
     others = _others(settings, has_quota, has_private_mounts, is_filtered=program is not None)
     lines = (*landlock_lines, filter_line, namespaces_line, *others)
-    return Shield(abi, program, used_view, lines, is_safe)
+    return Shield(abi, program, used_view, lines, is_safe=not lacking(lines))
 
 
 def _namespaces(
@@ -145,7 +145,7 @@ def _others(
         else _by_filter("subprocesses", "none can be started", is_filtered=is_filtered),
         Protection("disk-quota", *_quota(settings, has_quota=has_quota)),
         Protection("workspace", *_workspace(settings)),
-        _tried("user", probe.try_user(), f"user {os.getuid()}"),
+        _user(),
         Protection("private-mounts", *_private_mounts(settings, has_them=has_private_mounts)),
     )
 
@@ -154,6 +154,15 @@ def _tried(name: str, verdict: probe.Verdict, detail: str = "") -> Protection:
     if verdict.holds:
         return Protection(name, "active", detail)
     return Protection(name, "unavailable", verdict.detail)
+
+
+def _user() -> Protection:
+    verdict, groups = probe.try_user(), probe.further_groups()
+    if verdict.holds and groups:
+        # An ordinary user can't leave groups; what Landlock does not govern they still open.
+        names = ", ".join(map(str, groups))
+        return Protection("user", "degraded", f"user {os.getuid()}, who stays in groups {names}")
+    return _tried("user", verdict, f"user {os.getuid()}")
 
 
 def _by_filter(name: str, detail: str, *, is_filtered: bool) -> Protection:

@@ -64,7 +64,8 @@ class RunnerSettings:
         Give each session processes, network and mounts of its own where the kernel lets us; needs
         private_mounts.
     tmpfs
-        Give each slot a file system of its own where the kernel lets us.
+        Give each slot a file system of its own where the kernel lets us; else bytes and entries
+        are watched, and `/health` says that the quota is degraded.
     memory_bytes, processes, output_bytes, file_bytes, disk_bytes, disk_entries, open_files
         Bounds of one session, and what it gets unless it asks for less.
     max_timeout_seconds
