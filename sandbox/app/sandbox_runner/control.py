@@ -36,6 +36,13 @@ class ZygoteReady:
 
 
 @dataclass(frozen=True, slots=True)
+class ZygoteThreaded:
+    """A preloaded module has started threads, so this zygote ends: no fork would have them."""
+
+    threaded: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spawn:
     """Fork a session; its control line comes along as a descriptor."""
 

@@ -49,7 +49,7 @@ class RunnerSettings:
         Sessions forked in advance, some 7 MiB each. Where none is set, from 4 to 64: as many as a
         32nd of the machine's memory holds, and a tenth of a control group's limit.
     preload
-        Modules imported before any session is forked.
+        Modules imported before any session is forked; one that starts threads is left to the cells.
     subprocesses
         Whether cells may start processes.
     allow_unsafe

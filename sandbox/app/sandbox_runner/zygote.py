@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox_runner import control, kernel, log, namespaces, privileges, warden
 from sandbox_runner.bare_fork import bare_fork
-from sandbox_runner.control import Spawn, ZygoteReady
+from sandbox_runner.control import Spawn, ZygoteReady, ZygoteThreaded
 from sandbox_runner.fork_plans import ENVIRONMENT, ForkPlan, ForkPlans
 from sandbox_runner.protections import Shield, raise_shield
 from sandbox_runner.settings import RunnerSettings
@@ -24,6 +24,7 @@ LINE_FD: Final = 3
 EXIT_REFUSED: Final = 78
 _FAREWELL_SECONDS: Final = 3.0
 _SWEEP_PAUSE_SECONDS: Final = 0.002
+_THREAD_PATIENCE_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def main() -> None:
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     os.environ["HOME"] = os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = config.home
     os.chdir(config.home)
-    preloaded = _preload(settings.preload)
+    preloaded = _preload(settings.preload, line)
     reset_signals(ALL_SIGNALS)
     shield = raise_shield(
         settings,
@@ -105,7 +106,12 @@ def main() -> None:
     zygote.serve()
 
 
-def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
+def _preload(names: tuple[str, ...], line: socket.socket) -> tuple[str, ...]:
+    """Import modules; return those that are there.
+
+    One that starts threads is left to the cells: a fork has none of them, and for ever the locks
+    that they held. What is imported stays, so another zygote begins without it.
+    """
     loaded = []
     for name in names:
         try:
@@ -114,7 +120,23 @@ def _preload(names: tuple[str, ...]) -> tuple[str, ...]:
             log.event("preload.failed", level="warning", module=name, reason=repr(error))
         else:
             loaded.append(name)
+        if (threads := _lasting_threads()) > 1:
+            log.event("preload.threads", level="warning", module=name, threads=threads)
+            control.send(line, ZygoteThreaded(name))
+            os._exit(0)  # an ordinary exit may wait for its threads
     return tuple(loaded)
+
+
+def _lasting_threads() -> int:
+    # Who was waited for is there a moment longer.
+    limit = time.monotonic() + _THREAD_PATIENCE_SECONDS
+    while (threads := _threads()) > 1 and time.monotonic() < limit:
+        time.sleep(_SWEEP_PAUSE_SECONDS)
+    return threads
+
+
+def _threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 class Zygote:
@@ -128,8 +150,9 @@ class Zygote:
 
     def serve(self) -> None:
         """Fork a session for each order; end when the listener does."""
-        # Another one may hold a lock while this one forks a warden, which then waits for ever.
-        if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
+        # One that a module started late may hold a lock while this one forks a warden, which then
+        # waits for ever.
+        if (threads := _threads()) > 1:
             self._is_alone = False
             log.event("preload.threads", level="error", threads=threads)
         # SIGCHLD must interrupt the wait for orders: orphans are not to wait for the next one.

@@ -6,11 +6,12 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from sandbox_runner import control, log, zygote
-from sandbox_runner.control import ZygoteReady
+from sandbox_runner.control import ZygoteReady, ZygoteThreaded
 from sandbox_runner.failure import RunnerFailed
 from sandbox_runner.zygote import ZygoteConfig
 
@@ -42,6 +43,7 @@ class ZygoteKeeper:
         self._config = config
         self._losses = self._failures = 0
         self._restart_at = 0.0
+        self._begins_anew = False
 
     def start_if_due(self, now: float) -> socket.socket | None:
         """Start one if there is none and the pause is over; return its line, to be watched."""
@@ -79,12 +81,15 @@ class ZygoteKeeper:
         return ours
 
     def hear(self) -> ZygoteReady | None:
-        """Return what it says when it is ready, None if it has gone: then call `lose`."""
+        """Return what it says when it is ready, None if it has gone or goes: then call `lose`."""
         if self.line is None:
             return None
         try:
             message, _ = control.receive(self.line)
         except (EOFError, OSError):
+            return None
+        if "threaded" in message:
+            self._leave_out(ZygoteThreaded(**message).threaded)
             return None
         self.findings = ready = ZygoteReady.from_json(message)
         self.is_ready = True
@@ -96,6 +101,13 @@ class ZygoteKeeper:
             protections={item.name: item.state for item in ready.protections},
         )
         return ready
+
+    def _leave_out(self, module: str) -> None:
+        settings = self._config.settings
+        kept = tuple(name for name in settings.preload if name != module)
+        # Only what was there: whatever a zygote says, it begins anew no more often than that.
+        self._begins_anew = kept != settings.preload
+        self._config = replace(self._config, settings=replace(settings, preload=kept))
 
     def lose(self, sessions_lost: int) -> None:
         """Collect one that has gone, and pause before the next.
@@ -110,6 +122,9 @@ class ZygoteKeeper:
         self.line.close()
         self.line = None
         status = _wait_for(self.pid)
+        if self._begins_anew:
+            self._begins_anew = False
+            return
         if not self.is_ready and status is not None and status > 0:
             text = "The sandbox runner's zygote refused to start; its last line says why."
             if os.waitstatus_to_exitcode(status) == zygote.EXIT_REFUSED:
