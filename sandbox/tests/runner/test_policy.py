@@ -218,6 +218,8 @@ def test_pairs_of_sockets_that_could_send_elsewhere_are_refused(
         (0x8021, 64 << 20, False),
         (0x21, 1 << 32 | 4096, False),
         (0x21, 1 << 32, False),
+        (0x40022, 2 << 20, False),  # huge pages
+        (0x40000 | 21 << 26 | 0x21, 4096, False),
     ],
 )
 def test_shared_memory_without_a_file_is_one_page_each(
