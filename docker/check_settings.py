@@ -1,4 +1,4 @@
-"""Finds misspelt settings, and addresses that mean something else in containers, before they start.
+"""Finds misspelt settings, useless key files and misunderstood addresses, before containers start.
 
 `check_settings.py FOLDER`.
 
@@ -15,6 +15,8 @@ import re
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from key_files import KeyFiles
 
 SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR", "EMBEDDED_MODEL")
 # Names with these beginnings are ours alone; the others below are shared with other programs.
@@ -182,7 +184,9 @@ def main(folder: Path) -> int:
     wrong += unknown_profiles(folder, settings.get("COMPOSE_PROFILES", ""))
     if address := settings.get("BIND_ADDRESS", ""):
         wrong += wrong_bind_address(address)
-    for sentence in wrong:
+    keys = KeyFiles(folder, {**values, **os.environ})
+    wrong += keys.wrong()
+    for sentence in wrong or keys.unused():
         sys.stderr.write(f"{sentence}\n")
     for name in sorted((set(values) & known) - compose - {"VERBOSE"}):
         sys.stdout.write(f".env: {name} is for make local; the containers don't get it.\n")

@@ -9,7 +9,7 @@ services="sandbox-runner sandbox code-executor time-client mcp-server middleware
 
 check_settings() {
     if python3 -c "import sys; sys.exit(sys.version_info < (3, 9))" 2>/dev/null; then
-        python3 -I docker/check_settings.py . || exit 1
+        python3 -E -s -B docker/check_settings.py . || exit 1
     else
         echo "There is no Python 3.9 or newer here: the names in .env are not checked."
     fi
@@ -49,11 +49,15 @@ tell_of_foreign_names() {
 
 refuse_open_grafana() {
     is_open || return 0
-    password=$(setting GRAFANA_ADMIN_PASSWORD "$(cat secrets/grafana/GRAFANA_ADMIN_PASSWORD 2>/dev/null || :)")
+    file=$(setting GRAFANA_ADMIN_PASSWORD_FILE secrets/none)
+    # shellcheck disable=SC2088  # as it stands in .env; Compose reads it so too
+    case $file in "~/"*) file=$HOME/${file#"~/"} ;; esac
+    password=$(setting GRAFANA_ADMIN_PASSWORD "$(cat "$file" 2>/dev/null || :)")
     case $password in
         "" | admin)
             fail "BIND_ADDRESS opens Grafana to others, and its password is still admin:" \
-                "write another to secrets/grafana/GRAFANA_ADMIN_PASSWORD, or set that variable in .env."
+                "write another to secrets/GRAFANA_ADMIN_PASSWORD, and to .env the line" \
+                "GRAFANA_ADMIN_PASSWORD_FILE=./secrets/GRAFANA_ADMIN_PASSWORD"
             ;;
     esac
     # Grafana reads a password once, into its database.

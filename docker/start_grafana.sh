@@ -1,8 +1,8 @@
-# Gives Grafana its first password, out of a variable or the file of secrets/grafana, then becomes Grafana.
-# Grafana's own __FILE variable would demand that the file is there.
+# Gives Grafana its first password, out of a variable or a secret of Compose, then becomes Grafana.
+# Grafana's own __FILE variable would take an empty one for the password.
 set -eu
 
-file=/run/secrets/grafana/GRAFANA_ADMIN_PASSWORD
+file=/run/secrets/GRAFANA_ADMIN_PASSWORD
 password=${GRAFANA_ADMIN_PASSWORD:-}
 if [ -z "$password" ] && [ -s "$file" ]; then
     password=$(cat "$file")

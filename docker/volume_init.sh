@@ -19,14 +19,33 @@ give /volumes/packages 10001:10001 0755
 chown :64123 /volumes/workspace
 chmod g+rwx /volumes/workspace
 
-# Keys are for their owner, and for the group of the one container that they are mounted into.
-for pair in middleware:10001 sandbox:10001 grafana:0; do
-    folder=/configuration/secrets/${pair%%:*}
-    [ -d "$folder" ] || continue
-    chgrp -R "${pair#*:}" "$folder"
-    chmod -R u+rX,g+rX,g-w,o-rwx "$folder"
+# Stands for each key that is not given, and every service reads it.
+none=/configuration/secrets/none
+if [ -s "$none" ]; then
+    echo "secrets/none is not empty. It stays empty, for git publishes it: move the key into another file." >&2
+    exit 1
+fi
+chmod 0444 "$none"
+
+# A key is for its owner, and for the group of the one container that reads it: Compose mounts it as it lies.
+give_key() {
+    file=$1 group=$2
+    if [ -n "$(find /configuration/secrets -samefile "$file")" ]; then
+        chgrp "$group" "$file" && chmod u+r,g+r,g-wx,o-rwx "$file"
+    # Of a file elsewhere others may know: nobody is to lose it.
+    elif [ -z "$(find "$file" -perm /0077)" ]; then
+        chgrp "$group" "$file" && chmod g+r "$file"
+    else
+        [ -n "$(find "$file" -perm -0004)" ] || [ -n "$(find "$file" -group "$group" -perm -0040)" ]
+    fi
+}
+
+for pair in LLM_API_KEY:10001 OPENAI_API_KEY:10001 SANDBOX_PACKAGES_INDEX_URL:10001 GRAFANA_ADMIN_PASSWORD:0; do
+    key=/configuration/keys/${pair%%:*}
+    [ ! "$key" -ef "$none" ] || continue
+    give_key "$key" "${pair#*:}" ||
+        echo "${pair%%:*}: its service may not read the file (group ${pair#*:} is to); a copy in ./secrets it would." >&2
 done
-chmod a+x /configuration/secrets
 
 # A clone made under a strict umask is its owner's alone; the containers' users read these as well.
 chmod -R a+rX /configuration/docker /configuration/monitoring /configuration/system_prompt.md

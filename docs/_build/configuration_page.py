@@ -46,8 +46,8 @@ Kubernetes' service links (`SANDBOX_PORT=tcp://…`) are not taken for settings.
 A list is written with commas: `MIDDLEWARE_CORS_ORIGINS=https://chat.example,https://old.example`.
 
 What is marked *may be a file* holds a key or a password. `LLM_API_KEY_FILE=/path` names a file with it,
-for each of them; without that variable `/run/secrets/<service>/LLM_API_KEY` is read where it exists, which
-is where containers have the folder [secrets](../../secrets/README.md). A variable wins over a file.
+for each of them, in `.env` too; a container has that file, as a [secret of Compose](../../secrets/README.md),
+at `/run/secrets/LLM_API_KEY`. A file that is empty sets nothing, and a variable wins over a file.
 """
 
 _EVERY_SERVICE = """

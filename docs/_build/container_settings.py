@@ -39,7 +39,11 @@ _MEANINGS = {
     "OLLAMA_DATA_DIR": "folder of the host in which Ollama keeps its models",
     "GRAFANA_ADMIN_USER": "user of Grafana's first login",
     "GRAFANA_ADMIN_PASSWORD": "password of Grafana's first login, as it is at the first start; "
-    "`admin` without one; better in [secrets](../../secrets/README.md)",
+    "`admin` without one; better as a [file](../../secrets/README.md)",
+    "LLM_API_KEY_FILE": "[file](../../secrets/README.md) with `LLM_API_KEY`",
+    "OPENAI_API_KEY_FILE": "file with `OPENAI_API_KEY`",
+    "SANDBOX_PACKAGES_INDEX_URL_FILE": "file with `SANDBOX_PACKAGES_INDEX_URL`",
+    "GRAFANA_ADMIN_PASSWORD_FILE": "file with `GRAFANA_ADMIN_PASSWORD`",
     "PIP_INDEX_URL": "package index for building the images and for the sandbox's packages",
     "PYTHON_IMAGE": "base of our images, and of the containers that end after the start",
     "OLLAMA_IMAGE": "image of Ollama",

@@ -1,11 +1,9 @@
 """Keys out of files: found, preferred, explained, and never shown."""
 
-import os
 from pathlib import Path
 
 import pytest
 from pydantic import Field, SecretStr
-from servicekit.secret_files import secrets_folder
 from servicekit.settings import Port, ServiceSettings, read_settings, service_config
 
 
@@ -36,7 +34,7 @@ def test_without_any_file_nothing_is_set_and_nothing_stops(
     assert settings.index_url is None
 
 
-def test_the_folder_of_the_service_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_secrets_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "THEIR_KEY").write_text("s3cret\n", encoding="utf-8")
     (tmp_path / "VAULT_INDEX_URL").write_text("https://u:p@index.example/simple", encoding="utf-8")
 
@@ -60,6 +58,13 @@ def test_a_named_file_wins_over_the_folder(tmp_path: Path, monkeypatch: pytest.M
     named.write_text("named", encoding="utf-8")
 
     assert shown(read(tmp_path, monkeypatch, THEIR_KEY_FILE=str(named))) == "named"
+
+
+def test_a_named_file_may_lie_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("mine", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert shown(read(tmp_path / "absent", monkeypatch, THEIR_KEY_FILE="~/key")) == "mine"
 
 
 def test_a_named_file_with_the_services_prefix_is_no_misspelling(
@@ -124,8 +129,3 @@ def test_a_file_that_may_not_be_read_says_so(
 
     with pytest.raises(ValueError, match=r"THEIR_KEY: the file .* can't be used: Is a directory"):
         read(tmp_path, monkeypatch)
-
-
-def test_a_service_has_a_folder_of_its_own() -> None:
-    assert secrets_folder("MCP_SERVER_") == Path("/run/secrets/mcp-server")
-    assert os.path.commonpath([secrets_folder("A_"), "/run/secrets"]) == "/run/secrets"

@@ -32,6 +32,7 @@ _WITHOUT_ENGINE = {
     "test_check_settings.py",
     "test_compose_file.py",
     "test_dockerfiles.py",
+    "test_key_files.py",
     "test_model_choice.py",
     "test_ollama_pull.py",
     "test_stack_script.py",

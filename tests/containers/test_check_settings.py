@@ -20,13 +20,14 @@ def folder(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "docs" / "reference" / "configuration.md", page)
     for path in ROOT.glob("docker-compose*.yml"):
         shutil.copy(path, tmp_path)
+    shutil.copytree(ROOT / "secrets", tmp_path / "secrets")
     return tmp_path
 
 
 def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
     (folder / ".env").write_text(dotenv, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", str(SCRIPT), str(folder)],
+        [sys.executable, "-E", "-s", "-B", str(SCRIPT), str(folder)],
         env={"PATH": "/usr/bin:/bin", **shell},
         capture_output=True,
         text=True,
@@ -41,6 +42,8 @@ def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
     [
         ("LLM_BASE_UR", "LLM_BASE_URL"),
         ("OPENAI_APIKEY", "OPENAI_API_KEY"),
+        ("LLM_API_KEYFILE", "LLM_API_KEY_FILE"),
+        ("GRAFANA_PASSWORD_FILE", "GRAFANA_ADMIN_PASSWORD_FILE"),
         ("SANDBOX_MEMORY_LIMT", "SANDBOX_MEMORY_LIMIT"),
         ("SANDBOX_CPU", "SANDBOX_CPUS"),
         ("SANBOX_SLOTS", "SANDBOX_SLOTS"),
@@ -139,15 +142,6 @@ def test_a_setting_of_make_local_is_told_and_no_error(folder: Path) -> None:
 
     assert status == 0
     assert "SANDBOX_CONNECT_SECONDS is for make local" in said
-
-
-def test_the_file_of_a_key_is_for_make_local_too(folder: Path) -> None:
-    status, said = check(folder, "LLM_API_KEY_FILE=/path\n")
-
-    assert (status, said) == (
-        0,
-        ".env: LLM_API_KEY_FILE is for make local; the containers don't get it.\n",
-    )
 
 
 @pytest.mark.parametrize("profiles", ["embeded", "embedded, alerting", "gpu", "alerting,alerting"])

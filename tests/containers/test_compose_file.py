@@ -1,6 +1,7 @@
 """What every service of `docker-compose.yml` has, those whose images are not here included."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,23 @@ ONE_SHOT = {"volume-init", "ollama-pull"}
 # The anchor that our own services have in common.
 COMMON = COMPOSE.split("x-service: &service\n")[1].split("\n\n")[0]
 SLOW = {"ollama", "ollama-pull", "grafana"}
+KEYS = {
+    "middleware": ["LLM_API_KEY", "OPENAI_API_KEY"],
+    "sandbox": ["SANDBOX_PACKAGES_INDEX_URL"],
+    "grafana": ["GRAFANA_ADMIN_PASSWORD"],
+}
+ALL_KEYS = [name for names in KEYS.values() for name in names]
+NO_KEY = "./secrets/none"
 
 
 def whole(service: str) -> str:
     text = SERVICES[service]
     return text + COMMON if "<<: *service\n" in text else text
+
+
+def secrets_of(service: str) -> list[str]:
+    listed = re.findall(r"^    secrets: \[(.+)\]$", SERVICES[service], flags=re.MULTILINE)
+    return [name for names in listed for name in names.split(", ")]
 
 
 def waits_for(service: str) -> set[str]:
@@ -61,9 +74,46 @@ def test_a_session_meets_its_own_limit_before_the_runner_meets_its() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_who_mounts_what_is_made_readable_waits_for_that(service: str) -> None:
     """Under a strict umask a clone is its owner's alone until volume-init has been there."""
-    mounted = re.findall(r"\./(?:data|docker|middleware|monitoring|secrets)/", SERVICES[service])
+    mounted = re.findall(r"\./(?:data|docker|middleware|monitoring)/", SERVICES[service])
+    mounted += secrets_of(service)
 
     assert service == "volume-init" or not mounted or "volume-init" in waits_for(service)
+
+
+def test_each_key_is_a_file_of_its_own_and_an_empty_one_for_who_has_none() -> None:
+    declared = COMPOSE.split("\nsecrets:\n")[1].splitlines()
+
+    assert declared == [
+        f'  {name}: {{file: "${{{name}_FILE:-{NO_KEY}}}"}}'
+        for names in KEYS.values()
+        for name in names
+    ]
+    tracked = subprocess.run(
+        ["git", "ls-files", "secrets"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert tracked.stdout.split() == ["secrets/README.md", "secrets/none"]
+    assert (ROOT / NO_KEY).read_bytes() == b""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_its_own_keys_alone(service: str) -> None:
+    assert secrets_of(service) == KEYS.get(service, [])
+    # Compose v2 makes its container anew when one of these names another file.
+    files = " ".join(f"${{{name}_FILE:-{NO_KEY}}}" for name in KEYS.get(service, []))
+    assert not files or f'labels: {{mcp-stack.key-files: "{files}"}}\n' in SERVICES[service]
+    if service != "volume-init":
+        assert "./secrets" not in SERVICES[service].replace(f"_FILE:-{NO_KEY}", "")
+
+
+@pytest.mark.parametrize("name", ALL_KEYS)
+def test_the_file_of_each_key_is_given_to_its_group(name: str) -> None:
+    script = (ROOT / "docker" / "volume_init.sh").read_text(encoding="utf-8")
+
+    assert (
+        f'      - {{type: bind, source: "${{{name}_FILE:-{NO_KEY}}}", '
+        f"target: /configuration/keys/{name}, bind: *file}}\n"
+    ) in SERVICES["volume-init"]
+    assert re.search(rf"^for pair in .*\b{name}:\d+", script, flags=re.MULTILINE)
 
 
 def test_the_command_that_carries_images_over_names_all_that_are_built() -> None:

@@ -62,6 +62,7 @@ def checkout(tmp_path: Path) -> Checkout:
     shutil.copytree(ROOT / "docker", tmp_path / "docker")
     for path in ROOT.glob("docker-compose*.yml"):
         shutil.copy(path, tmp_path)
+    shutil.copytree(ROOT / "secrets", tmp_path / "secrets")
     made = Checkout(tmp_path)
     page = "docs/reference/configuration.md"
     made.write(page, (ROOT / page).read_text(encoding="utf-8"))
@@ -108,15 +109,28 @@ def test_a_misspelt_setting_starts_nothing(checkout: Checkout) -> None:
     assert "up -d" not in checkout.asked()
 
 
-@pytest.mark.parametrize("password", ["", "admin"])
-def test_the_known_password_stays_behind_loopback(checkout: Checkout, password: str) -> None:
-    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
-    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", password)
+_OF_A_FILE = "BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD_FILE=./secrets/mine\n"
+
+
+@pytest.mark.parametrize("dotenv", ["BIND_ADDRESS=0.0.0.0\n", _OF_A_FILE])
+def test_the_known_password_stays_behind_loopback(checkout: Checkout, dotenv: str) -> None:
+    checkout.write(".env", dotenv)
+    checkout.write("secrets/mine", "admin\n")
 
     status, said = checkout.make("up")
 
     assert status == 1
     assert "its password is still admin" in said
+    assert "up -d" not in checkout.asked()
+
+
+def test_a_useless_key_file_starts_nothing(checkout: Checkout) -> None:
+    checkout.write(".env", "LLM_API_KEY_FILE=./secrets/gone\n")
+
+    status, said = checkout.make("up")
+
+    assert status == 1
+    assert "LLM_API_KEY_FILE=./secrets/gone: there is no such file." in said
     assert "up -d" not in checkout.asked()
 
 
@@ -151,12 +165,16 @@ def test_who_opens_an_older_grafana_is_told_which_password_it_has(checkout: Chec
     assert "reset-admin-password" in said
 
 
-def test_another_password_may_be_opened(checkout: Checkout) -> None:
-    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
-    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", "another\n")
+@pytest.mark.parametrize("path", ["./secrets/mine", "~/mine"])
+def test_another_password_may_be_opened(checkout: Checkout, path: str) -> None:
+    checkout.write(".env", f"BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD_FILE={path}\n")
+    home = checkout.folder / "secrets"
+    checkout.write("secrets/mine", "another\n")
 
-    assert checkout.make("up")[0] == 0
-    checkout.write("secrets/grafana/GRAFANA_ADMIN_PASSWORD", "")
+    status, said = checkout.make("up", HOME=str(home))
+
+    assert status == 0, said
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\n")
     assert checkout.make("up", GRAFANA_ADMIN_PASSWORD="another")[0] == 0
 
 

@@ -1,7 +1,7 @@
 """Keys and passwords out of files: what an engine mounts, and what no inspection of it shows.
 
 A secret variable `NAME` is looked for in the environment, then in the file that `NAME_FILE` names,
-then as a file `NAME` in the service's folder of secrets, where `docker-compose.yml` mounts it.
+then as a file `NAME` in the folder of secrets, where Compose mounts it.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-# Where Compose and Swarm mount secrets; each service of ours has a folder of its own below it.
+# Where Compose and Swarm mount secrets, into each container its own.
 SECRETS_DIR = Path("/run/secrets")
 # A key has tens of characters; a file of megabytes is a slip.
 _MAX_BYTES = 64 * 1024
@@ -33,11 +33,6 @@ def _mentions(annotation: Any, wanted: type) -> bool:
     return False
 
 
-def secrets_folder(prefix: str, base: Path = SECRETS_DIR) -> Path:
-    """Give the folder of a service: the prefix `MCP_SERVER_` has `/run/secrets/mcp-server`."""
-    return base / prefix.removesuffix("_").lower().replace("_", "-")
-
-
 def read_secret_files(
     names: Mapping[str, str], environment: Mapping[str, str], *, folder: Path
 ) -> tuple[dict[str, str], list[str]]:
@@ -50,12 +45,13 @@ def read_secret_files(
     environment
         The variables of the process; a blank one counts as not set.
     folder
-        The service's folder of secrets, which need not exist.
+        The folder of secrets, which need not exist.
 
     Returns
     -------
     tuple
-        The values by variable, and a sentence for each file that is there and can't be used.
+        The values by variable (an empty file gives none), and a sentence for each file that is
+        there and can't be used.
     """
     values: dict[str, str] = {}
     complaints: list[str] = []
@@ -65,7 +61,8 @@ def read_secret_files(
             if named:
                 complaints.append(f"{name} and {name}_FILE are both set; keep one of them.")
             continue
-        path = Path(named) if named else folder / name
+        # As Compose takes it from the same line of .env.
+        path = Path(named).expanduser() if named else folder / name
         try:
             value = _read(path)
         except FileNotFoundError:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from servicekit.secret_files import is_secret, read_secret_files, secrets_folder
+from servicekit.secret_files import SECRETS_DIR, is_secret, read_secret_files
 
 # sysexits.h: EX_CONFIG, "something was found in an unconfigured or misconfigured state".
 EXIT_CONFIG = 78
@@ -135,7 +135,7 @@ def misspelt_variables(
 
 
 def read_settings(
-    settings_class: type[S], environment: Mapping[str, str], *, secrets_dir: Path | None = None
+    settings_class: type[S], environment: Mapping[str, str], *, secrets_dir: Path = SECRETS_DIR
 ) -> S:
     """Read settings, or raise `ValueError` with one sentence a line about what is wrong.
 
@@ -144,9 +144,7 @@ def read_settings(
     prefix = str(settings_class.model_config.get("env_prefix", ""))
     names = variable_names(settings_class)
     secrets = secret_variables(settings_class)
-    from_files, complaints = read_secret_files(
-        secrets, environment, folder=secrets_dir or secrets_folder(prefix)
-    )
+    from_files, complaints = read_secret_files(secrets, environment, folder=secrets_dir)
     complaints += [
         f"{name} is not a setting." + (f" Did you mean {near}?" if near else "")
         for name, near in misspelt_variables(
