@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from stack_support.containers import (
     run,
     uses_compose_v2,
 )
+from stack_support.image_layers import found_in_layers
 from stack_support.private_index import PrivateIndex, private_index
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -26,7 +26,6 @@ BUILT = ("time-client", "sandbox-runner")
 _ON_THE_HOST = "services:\n" + "".join(
     f"  {service}:\n    build: {{network: host}}\n" for service in BUILT
 )
-_PIECE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +72,6 @@ def traces(index: PrivateIndex) -> tuple[bytes, ...]:
     """Give what would betray the index: its place, user, password, and both as they are sent."""
     found = (f"127.0.0.1:{index.port}", index.user, index.password, index.basic)
     return tuple(text.encode() for text in found)
-
-
-def found_in_layers(image: str, wanted: tuple[bytes, ...]) -> set[bytes]:
-    """Look through all that `docker save` gives: the files of each layer, the settings."""
-    longest = max(len(text) for text in wanted)
-    found, before = set(), b""
-    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
-        assert saving.stdout is not None
-        while piece := saving.stdout.read(_PIECE):
-            both = before + piece
-            found |= {text for text in wanted if text in both}
-            before = both[-longest:]
-    assert saving.returncode == 0
-    return found
 
 
 def test_the_private_index_was_used_and_is_closed_without_its_password(
