@@ -148,12 +148,20 @@ class Ollama:
     url: str
 
     def has(self, model: str) -> bool:
-        """Ask whether the model is there; OSError when nobody answers."""
+        """Ask whether the model is there.
+
+        Raises
+        ------
+        OSError
+            Nobody answers.
+        PullFailed
+            Ollama can't say, such as of a name that is none; with its words.
+        """
         with self._asked("/api/show", {"model": model}, ASK_SECONDS) as response:
-            response.read()
-            if response.status not in {200, 404}:
-                raise OSError(f"status {response.status}")
-            return bool(response.status == 200)  # noqa: PLR2004  # HTTP's own number
+            said = response.read()
+        if response.status not in {200, 404}:
+            raise PullFailed(_error_in(said) or f"status {response.status}")
+        return bool(response.status == 200)  # noqa: PLR2004  # HTTP's own number
 
     def pull(self, model: str) -> Iterator[Mapping[str, Any]]:
         """Yield what Ollama says of a pull, to its end.
@@ -184,6 +192,14 @@ class Ollama:
         raw = json.dumps(body)
         connection.request("POST", path, raw, {"Content-Type": "application/json"})
         return closing(connection.getresponse())
+
+
+def _error_in(said: bytes) -> str:
+    try:
+        document = json.loads(said)
+    except ValueError:
+        return ""
+    return str(document.get("error", "")) if isinstance(document, dict) else ""
 
 
 @dataclass
@@ -279,10 +295,12 @@ def run(
 ) -> None:
     """Return when Ollama has the model."""
     pause = FIRST_PAUSE_SECONDS
-    while not await_ollama(ollama, report, sleep):
-        say(f"Pulling {model}; the stack can be used meanwhile, and chats say how far it is.")
+    while True:
         before = report.status.completed_bytes
         try:
+            if await_ollama(ollama, report, sleep):
+                break
+            say(f"Pulling {model}; the stack can be used meanwhile, and chats say how far it is.")
             pull_once(ollama, report)
         except PullFailed as error:
             # Ollama keeps what has come, so that a try that moved is worth another one soon.

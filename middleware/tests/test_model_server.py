@@ -85,6 +85,31 @@ async def test_model_that_has_no_card_is_missing():
             await known.check()
 
 
+async def test_model_that_ollama_lists_by_a_shorter_name_is_there():
+    # As of `library/m` and `registry.ollama.ai/library/m`, which it answers to.
+    listed = {"data": [{"id": "of-the-library:latest"}]}
+    async with behind(an_ollama(v1_models=listed)) as known:
+        await known.check()
+    async with behind(an_ollama(v1_models=listed, api_show=None)) as known:
+        with pytest.raises(LlmModelNotFound):
+            await known.check()
+
+
+async def test_model_that_another_server_does_not_list_is_missing():
+    async with behind(Server(v1_models={"data": [{"id": "other"}]})) as known:
+        with pytest.raises(LlmModelNotFound):
+            await known.check()
+
+
+async def test_model_that_vanishes_is_missed_at_the_next_check():
+    server = an_ollama()
+    async with behind(server) as known:
+        await known.check()
+        server.answers |= {"/v1/models": {"data": []}, "/api/show": None}
+        with pytest.raises(LlmModelNotFound):
+            await known.check()
+
+
 async def test_other_server_is_asked_once_and_left_alone():
     server = Server(v1_models={"data": [{"id": "m"}]})
     async with behind(server) as known:

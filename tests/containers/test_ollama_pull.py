@@ -44,6 +44,8 @@ class FakeOllama:
         self.pulls: list[list[dict[str, Any]]] = []
         self.asked: list[str] = []
         self.has_model = False
+        # Statuses and words that come before Ollama says whether it has the model.
+        self.refusals: list[tuple[int, str]] = []
         self.url = ""
 
 
@@ -56,6 +58,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         self.fake.asked.append(self.path)
+        if self.path == "/api/show" and self.fake.refusals:
+            status, words = self.fake.refusals.pop(0)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(words.encode())
+            return
         if self.path == "/api/show":
             self.send_response(200 if self.fake.has_model else 404)
             self.end_headers()
@@ -107,6 +115,28 @@ def test_model_that_is_there_is_not_pulled(script, fake, tmp_path, capsys):
     assert fake.asked == ["/api/show"]
     assert capsys.readouterr().out == f"The model {MODEL} is there.\n"
     assert read_pull(watch.path.read_bytes(), now=watch.now) is None
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, '{"error": "invalid model name"}', "is LLM_MODEL_NAME right?"),
+        (500, '{"error": "open /root/.ollama: permission denied"}', "OLLAMA_DATA_DIR"),
+        (503, "<html>", "see the log of ollama. Ollama said: status 503"),
+    ],
+)
+def test_ollama_that_can_t_say_is_explained_and_asked_again(
+    script, fake, tmp_path, capsys, refusal
+):
+    *said, expected = refusal
+    fake.refusals = [tuple(said)] * 2
+    fake.has_model = True
+    watch = run(script, fake, tmp_path)
+    assert capsys.readouterr().out.count(expected) == 2
+    assert watch.slept == 5 + 10
+    assert watch.seen[-1]["phase"] == "failed"
+    assert expected in watch.seen[-1]["reason"]
+    assert json.loads(watch.path.read_bytes())["phase"] == "done"
 
 
 def test_pull_says_how_far_it_is_and_ends(script, fake, tmp_path, capsys):

@@ -97,15 +97,19 @@ class ModelServer:
         response = await self._client.get(
             f"{self._endpoint.base_url}/models", headers=self._headers, timeout=_CHECK_SECONDS
         )
+        is_there = True
         if response.status_code not in _NO_LIST:
             if not response.is_success:
                 raise of_status(response.status_code, response.text, self._blame)
-            if not is_listed(self._endpoint.model, response.content):
-                self._good_card_until = 0.0
-                raise self._blame.model_not_found()
+            is_there = is_listed(self._endpoint.model, response.content)
             self._listed_window = listed_window(self._endpoint.model, response.content)
+        if not is_there:
+            self._good_card_until = 0.0
+        # Ollama lists a model by its short name alone, and knows it by its longer ones as well.
         if await self._asks_ollama():
             await self._check_card()
+        elif not is_there:
+            raise self._blame.model_not_found()
 
     async def _check_card(self) -> None:
         if time.monotonic() < self._good_card_until:
