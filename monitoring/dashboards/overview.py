@@ -201,7 +201,6 @@ BOARD = Board(
                         "alertname",
                     ),
                     "{{alertname}} {{service}}",
-                    is_instant=True,
                 ),
             ),
             no_value="No alert fires.",

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 Json = dict[str, Any]
 Kind = Literal["timeseries", "stat", "state-timeline", "bargauge", "table", "heatmap"]
+# They show one value, and ask for that of now: the last of a range may be half an hour old.
+_OF_NOW: frozenset[Kind] = frozenset({"stat", "bargauge", "table"})
 
 SOURCE: Json = {"type": "prometheus", "uid": "prometheus"}
 
@@ -20,13 +22,10 @@ class Query:
         PromQL; may use the board's variables and `$__rate_interval`.
     legend
         Text with `{{label}}` for what tells the series apart.
-    is_instant
-        Ask for now alone, not for the whole range.
     """
 
     expr: str
     legend: str
-    is_instant: bool = False
 
 
 def or_none(expression: str, label: str) -> str:
@@ -124,8 +123,8 @@ class Panel:
             "editorMode": "code",
             "expr": query.expr,
             "legendFormat": query.legend,
-            "instant": query.is_instant,
-            "range": not query.is_instant,
+            "instant": self.kind in _OF_NOW,
+            "range": self.kind not in _OF_NOW,
             "format": {"table": "table", "heatmap": "heatmap"}.get(self.kind, "time_series"),
         }
 
@@ -185,7 +184,7 @@ _OPTIONS: Mapping[Kind, Json] = {
     "stat": {
         "reduceOptions": _REDUCE,
         "colorMode": "value",
-        "graphMode": "area",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "textMode": "auto",

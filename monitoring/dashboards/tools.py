@@ -94,7 +94,6 @@ BOARD = Board(
                 Query(
                     f"topk(10, sum by (tool_name) (rate({_SECONDS}_sum{_MATCH}[$__range])) > 0)",
                     "{{tool_name}}",
-                    is_instant=True,
                 ),
             ),
             no_value="no tool was called",

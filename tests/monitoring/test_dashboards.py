@@ -191,6 +191,10 @@ def test_panel_is_complete(board: dict[str, Any], panel: dict[str, Any]) -> None
     assert all(legends)
     assert len(set(legends)) == len(legends), "two queries give series of the same name"
     assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    # A number that is the last of a range tells of a service that was lost as if it were there.
+    shows_one_value = panel["type"] in {"stat", "bargauge", "table", "gauge"}
+    assert all(target["instant"] is shows_one_value for target in panel["targets"])
+    assert all(target["range"] is not shows_one_value for target in panel["targets"])
 
 
 @pytest.mark.parametrize(("board", "panel"), PANELS)

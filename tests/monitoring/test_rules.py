@@ -73,7 +73,7 @@ def test_service_that_is_found_by_name_is_one_target_at_each_start(name: str) ->
     (port,) = re.findall(r"port: (\d+)", job)
     labels = dict(re.findall(r'\{target_label: (\w+), replacement: "?(.+?)"?\}', job))
 
-    assert re.findall(r"names: \[(.+)\]", job) == [name]
+    assert re.findall(r"names: \[(.+)\]", job) == [f'"{name}."']
     assert labels == {
         "__address__": f"{name}:{port}",
         "instance": f"{name}:{port}",
