@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 OLLAMA_HOST = "ollama"
 PROFILE = "embedded"
-EMBEDDED_HOST = "embedded-model"
+# The dot ends it: a search domain of the host's with a wildcard has an answer for any other name.
+EMBEDDED_NAME = "embedded-model."
 TIMEOUT = "MIDDLEWARE_CHAT_TIMEOUT_SECONDS"
 # A model on the processor reads the tools' definitions for a minute or two before its first word.
 OLLAMA_SECONDS = "300"
@@ -46,7 +47,7 @@ def settle(
     if PROFILE in profiles:
         return settled
     # `docker-compose --profile embedded up` tells no container which profile was asked for.
-    if (is_beside_us or has_address)(EMBEDDED_HOST):
+    if (is_beside_us or has_address)(EMBEDDED_NAME):
         return settled
     settled["LLM_BASE_URL"] = default_url
     settled["LLM_API_KEY"] = settled.get("LLM_API_KEY", "").strip() or default_key

@@ -6,7 +6,7 @@ give() {
     folder=$1 owner=$2 mode=$3
     # All of it, not the top alone: a start that was cut off, or a restored copy, may be mixed.
     find "$folder" ! -user "${owner%:*}" -exec chown -h "$owner" {} +
-    chmod "$mode" "$folder"
+    [ -n "$(find "$folder" -maxdepth 0 -perm "$mode")" ] || chmod "$mode" "$folder"
 }
 
 give /volumes/grafana 472:0 0755
@@ -16,8 +16,11 @@ mkdir -p /volumes/packages/sets
 give /volumes/packages 10001:10001 0755
 
 # The user's own folder keeps its owner; users' code comes as the group, where it is let in at all.
-chown :64123 /volumes/workspace
-chmod g+rwx /volumes/workspace
+# A file system without owners (a share, another system's disk) may refuse: then code may not write there.
+if [ -z "$(find /volumes/workspace -maxdepth 0 -group 64123 -perm -0070)" ]; then
+    { chown :64123 /volumes/workspace && chmod g+rwx /volumes/workspace; } ||
+        echo "./workspace can't be given to the group 64123; with SANDBOX_WORKSPACE code may not get in." >&2
+fi
 
 # Stands for each key that is not given, and every service reads it.
 none=/configuration/secrets/none
@@ -25,7 +28,7 @@ if [ -s "$none" ]; then
     echo "secrets/none is not empty. It stays empty, for git publishes it: move the key into another file." >&2
     exit 1
 fi
-chmod 0444 "$none"
+[ -n "$(find "$none" -perm 0444)" ] || chmod 0444 "$none" || :
 
 # A key is for its owner, and for the group of the one container that reads it: Compose mounts it as it lies.
 give_key() {
@@ -48,5 +51,9 @@ for pair in LLM_API_KEY:10001 OPENAI_API_KEY:10001 SANDBOX_PACKAGES_INDEX_URL:10
 done
 
 # A clone made under a strict umask is its owner's alone; the containers' users read these as well.
-chmod -R a+rX /configuration/docker /configuration/monitoring /configuration/system_prompt.md
+for place in docker monitoring system_prompt.md; do
+    find "/configuration/$place" ! -type l \( ! -perm -0444 -o -type d ! -perm -0555 \) \
+        -exec chmod a+rX {} + ||
+        echo "$place can't be made readable for all; if a container can't read it: chmod -R a+rX." >&2
+done
 echo "folders are ready"

@@ -49,6 +49,14 @@ def waits_for(service: str) -> set[str]:
     return {*named, *(each for name in named for each in waits_for(name))}
 
 
+@pytest.mark.parametrize(
+    "service", ["sandbox", "code-executor", "time-client", "mcp-server", "middleware"]
+)
+def test_a_service_finds_the_machine_by_the_name_that_the_docs_use(service: str) -> None:
+    # Docker's own engine does not know it; all send their traces there, if a collector runs there.
+    assert "    extra_hosts: *host\n" in SERVICES[service]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_confined_and_bounded(service: str) -> None:
     text = whole(service)

@@ -50,6 +50,20 @@ def test_what_is_pulled_is_what_is_asked_for() -> None:
     assert names == [["llama3.1:latest"]] * 2
 
 
+def test_only_a_container_s_own_name_counts() -> None:
+    asked: list[str] = []
+
+    def answers(name: str) -> bool:
+        asked.append(name)
+        return False
+
+    SCRIPT.settle(DEFAULTS, is_beside_us=answers)
+
+    assert asked == ["embedded-model."], (
+        "a wildcard of a search domain answers to a name without a dot"
+    )
+
+
 def test_without_any_choice_the_ollama_beside_it_is_asked() -> None:
     settled = settle(COMPOSE_PROFILES="", LLM_API_KEY=" ")
 

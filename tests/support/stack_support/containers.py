@@ -240,8 +240,6 @@ def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
         "PROMETHEUS_IMAGE": os.environ.get("PROMETHEUS_IMAGE", "offline/prometheus:3.5"),
         "ALERTMANAGER_IMAGE": os.environ.get("ALERTMANAGER_IMAGE", "offline/alertmanager:0.33"),
         "HEALTH_INTERVAL": "2s",
-        # A machine that other tests keep busy needs longer to start.
-        "HEALTH_START_PERIOD": "180s",
         # For `make up` and its like, which would take the newer one where both are here.
         "COMPOSE": " ".join(COMPOSE_COMMANDS[uses_compose_v2()]),
         **changes,
