@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from sandbox.adapters import runner_session
 from sandbox_runner.protocol import Done
 from sandbox_support.fake_runner import FakeRunner, Reply, out
 from sandbox_support.serving import service_settings, serving, until
+from servicekit.wire.execution import ExecutionStatus
 
 from sandbox.app import create_app
 
@@ -277,6 +279,25 @@ async def test_metrics_count_by_status(service: httpx.AsyncClient) -> None:
     assert 'sandbox_executions_total{status="error"}' in text
     assert "sandbox_slots_in_use 0.0" in text
     assert "sandbox_queue_length 0.0" in text
+
+
+@pytest.mark.parametrize("status", get_args(ExecutionStatus))
+async def test_every_outcome_is_an_answer_and_counted(
+    service: httpx.AsyncClient, fake_runner: FakeRunner, status: str
+) -> None:
+    done = Done("", status, kill_ms=2.0, session_ended=status not in {"ok", "error"})  # type: ignore[arg-type]  # one of its values
+    fake_runner.on_run = lambda _, __: Reply(done=done)
+    labels = {"status": status}
+
+    def counted() -> tuple[float, float]:
+        ended = REGISTRY.get_sample_value("sandbox_executions_total", labels)
+        waits = REGISTRY.get_sample_value("sandbox_wait_seconds_count")
+        return ended or 0.0, waits or 0.0
+
+    before = counted()
+    answer = await service.post("/execute", json={"code": "whatever"})
+    assert (answer.status_code, answer.json()["status"]) == (200, status)
+    assert counted() == (before[0] + 1, before[1] + 1)
 
 
 async def test_metrics_tell_size_memory_and_disk(service: httpx.AsyncClient) -> None:

@@ -203,6 +203,27 @@ async def test_sessions_are_listed_and_described(service: httpx.AsyncClient) -> 
     assert (one["cells"], one["is_running"]) == (1, False)
 
 
+async def test_description_names_the_run_in_progress_so_that_it_can_be_cancelled(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    session_id = await _session(service)
+    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
+    run = asyncio.create_task(service.post("/execute", json=body))
+    await until(lambda: fake_runner.started)
+    waiting = asyncio.create_task(_run(service, session_id, "6*7"))
+    async with asyncio.timeout(10):
+        while True:
+            seen = (await service.get(f"/sessions/{session_id}")).json()
+            if seen["waiting"] == 1:
+                break
+    assert seen["is_running"]
+    assert seen["execution_id"]
+    answer = await service.post(f"/executions/{seen['execution_id']}/cancel")
+    assert (answer.status_code, answer.json()["session_id"]) == (200, session_id)
+    assert (await run).json()["status"] == "cancelled"
+    assert ((await waiting).status_code, (await waiting).json()["reason"]) == (410, "cancelled")
+
+
 async def test_reset_session_forgets_its_variables_and_keeps_its_name(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
