@@ -55,8 +55,8 @@ class Isolation:
             return  # the other check's matter
         if not hello.runs_code:
             raise SandboxOff(
-                "The sandbox is off: this machine's kernel can't isolate untrusted code. "
-                "All else works; run the sandbox on Linux with Landlock to have it."
+                "The sandbox is off: this machine can't isolate untrusted code, and /health says "
+                "what is missing. All else works; run it on Linux with Landlock to have it."
             )
 
     def report(self) -> Mapping[str, object]:
