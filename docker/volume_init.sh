@@ -5,12 +5,14 @@ set -eu
 give() {
     folder=$1 owner=$2 mode=$3
     # All of it, not the top alone: a start that was cut off, or a restored copy, may be mixed.
-    find "$folder" ! -user "${owner%:*}" -exec chown -h "$owner" {} +
+    find "$folder" ! -user "${owner%:*}" -exec chown -h "$owner" {} + || return 1
     [ -n "$(find "$folder" -maxdepth 0 -perm "$mode")" ] || chmod "$mode" "$folder"
 }
 
-give /volumes/grafana 472:0 0755
-give /volumes/prometheus 65534:65534 0755
+# Chats are answered without these two.
+give /volumes/grafana 472:0 0755 || echo "./data/grafana can't be given to the user 472: Grafana may not start." >&2
+give /volumes/prometheus 65534:65534 0755 ||
+    echo "./data/prometheus can't be given to the user 65534: Prometheus may not start." >&2
 # Sessions that are forked before the first installation are to see it: the runner cannot make this.
 mkdir -p /volumes/packages/sets
 give /volumes/packages 10001:10001 0755

@@ -41,7 +41,7 @@ ENV PATH=/opt/cells/bin:/usr/local/bin:/usr/bin:/bin \
     SANDBOX_PACKAGES_DIR=/var/lib/packages SANDBOX_RUNNER_PRELOAD=numpy,pandas,matplotlib.pyplot
 USER 64123:64123
 WORKDIR /
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=5 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=180s --retries=5 \
     CMD ["/opt/cells/bin/python", "-I", "-S", "/opt/docker/probe_runner.py", "/run/sandbox-runner/runner.sock"]
 CMD ["/opt/cells/bin/python", "-I", "/opt/app/sandbox_runner/__main__.py"]
 ARG VERSION=0.1.0

@@ -61,7 +61,7 @@ and hands every service the addresses of its neighbours itself.
 
 _TRACES = """
 Off until `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) names a collector. It and
-OpenTelemetry's other variables are the same for all services:
+OpenTelemetry's other variables are the same for the five services that a request passes:
 [trace requests](../how-to/trace-requests.md).
 """
 

@@ -50,7 +50,12 @@ def waits_for(service: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "service", ["sandbox", "code-executor", "time-client", "mcp-server", "middleware"]
+    "service",
+    [
+        *("sandbox", "code-executor", "time-client", "mcp-server", "middleware"),
+        # For a proxy of the machine's own, and for a receiver of alerts.
+        *("ollama", "alertmanager"),
+    ],
 )
 def test_a_service_finds_the_machine_by_the_name_that_the_docs_use(service: str) -> None:
     # Docker's own engine does not know it; all send their traces there, if a collector runs there.
@@ -67,6 +72,65 @@ def test_a_service_is_confined_and_bounded(service: str) -> None:
     assert re.search(r"^ +cpus: ", text, flags=re.MULTILINE)
     assert re.search(r"^ +restart: ", text, flags=re.MULTILINE)
     assert ("healthcheck:\n" in text) is (service not in ONE_SHOT)
+
+
+def test_nothing_weakens_what_all_services_have_in_common() -> None:
+    confined = COMPOSE.split("x-confined: &confined\n")[1].split("\n\n")[0]
+
+    assert confined.splitlines() == [
+        "  init: true",
+        "  read_only: true",
+        "  cap_drop: [ALL]",
+        '  security_opt: ["no-new-privileges:true"]',
+        "  logging: *logging",
+        "  stop_grace_period: 20s",
+    ]
+    keys = "init|read_only|cap_drop|security_opt|logging|privileged|devices|ipc|pid|userns_mode"
+    for service, text in SERVICES.items():
+        again = re.findall(rf"^    ({keys}):", text, flags=re.MULTILINE)
+        assert not again, service
+    added = {name: re.findall(r"cap_add: \[(.+)\]", text) for name, text in SERVICES.items()}
+    assert {name: caps for name, caps in added.items() if caps} == {
+        "volume-init": ["CHOWN, FOWNER, DAC_OVERRIDE"],
+        "ollama": ["DAC_OVERRIDE"],
+    }
+
+
+def test_five_ports_are_published_and_for_this_machine_alone() -> None:
+    published = {
+        service: re.findall(r"^    ports: \[(.+)\]$", text, flags=re.MULTILINE)
+        for service, text in SERVICES.items()
+    }
+
+    assert {service: ports for service, ports in published.items() if ports} == {
+        service: [f'"${{BIND_ADDRESS:-127.0.0.1}}:${{{variable}:-{port}}}:{port}"']
+        for service, variable, port in (
+            ("mcp-server", "MCP_SERVER_PORT", 8000),
+            ("middleware", "MIDDLEWARE_PORT", 8002),
+            ("ollama", "OLLAMA_PORT", 11434),
+            ("prometheus", "PROMETHEUS_PORT", 9090),
+            ("grafana", "GRAFANA_PORT", 3000),
+        )
+    }
+    assert COMPOSE.count("ports:") == 5
+
+
+def test_the_host_s_folders_are_mounted_where_they_belong_and_no_wider() -> None:
+    mounts = {
+        service: re.findall(r"(\./[\w./-]+):(/[\w./-]+?)(?::([^\s\"]+))?[\"\n]", text)
+        for service, text in SERVICES.items()
+        if service != "volume-init"  # gives them to their users, and ends
+    }
+
+    assert [
+        name for name, all_ in mounts.items() if any("workspace" in each[0] for each in all_)
+    ] == ["sandbox-runner"]
+    for service, all_ in mounts.items():
+        for source, _, mode in all_:
+            if source.startswith("./data/"):
+                assert (service, mode) == (source.removeprefix("./data/"), "z")
+            elif source != "./workspace":
+                assert mode == "ro,z", (service, source)
 
 
 def test_a_session_meets_its_own_limit_before_the_runner_meets_its() -> None:

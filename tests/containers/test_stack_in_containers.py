@@ -5,6 +5,8 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from mcp import Client
@@ -15,6 +17,10 @@ QUESTION = "what is 2**100, and what time is it in Tokyo?"
 POWER = "1267650600228229401496703205376"
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+
+def warnings_in(said: str) -> list[str]:
+    return [line for line in said.lower().splitlines() if "warn" in line or "undefined" in line]
 
 
 def test_a_chat_uses_tools_through_the_containers(stack: Containers) -> None:
@@ -38,13 +44,25 @@ def test_an_mcp_client_uses_the_tools_on_port_8000(stack: Containers) -> None:
     assert "42" in result
 
 
+def asked_of_prometheus(stack: Containers, path: str) -> Any:
+    """Give the data of an answer of Prometheus' API, asked from within the network."""
+    code = (
+        "import json, urllib.request as r; print(r.urlopen("
+        f"'http://prometheus:9090/api/v1/{path}', timeout=5).read().decode())"
+    )
+    return json.loads(stack.inside("time-client", code))["data"]
+
+
+def first_scrape(stack: Containers) -> float:
+    """Give when Prometheus first saw itself, in seconds since 1970."""
+    query = 'sort(min_over_time(timestamp(up{service="prometheus"})[3h:1s]))'
+    (found,) = asked_of_prometheus(stack, f"query?query={quote(query)}")["result"]
+    return round(float(found["value"][1]))
+
+
 def test_prometheus_scrapes_all_of_our_services(stack: Containers) -> None:
     def states() -> dict[str, str]:
-        code = (
-            "import json, urllib.request as r; print(r.urlopen("
-            "'http://prometheus:9090/api/v1/targets?state=active', timeout=5).read().decode())"
-        )
-        found = json.loads(stack.inside("time-client", code))["data"]["activeTargets"]
+        found = asked_of_prometheus(stack, "targets?state=active")["activeTargets"]
         return {target["labels"]["service"]: target["health"] for target in found}
 
     ends = time.monotonic() + 60
@@ -60,7 +78,7 @@ def test_compose_has_nothing_to_warn_of(stack: Containers) -> None:
     command = f"$COMPOSE up -d {wait} 2>&1 && $COMPOSE config -q 2>&1"
     said = stack.run("sh", "-c", command, seconds=200)
 
-    assert not [line for line in said.lower().splitlines() if "warn" in line or "undefined" in line]
+    assert not warnings_in(said)
 
 
 def test_the_file_for_a_gpu_is_understood_and_reserves_one(stack: Containers) -> None:
@@ -128,6 +146,7 @@ def test_down_and_up_again_keeps_what_is_kept(stack: Containers) -> None:
     stack.inside("sandbox", "open('/var/lib/packages/kept-by-test', 'w').write('here')")
     workspace = stack.folder / "workspace" / "note.txt"
     run("sh", "-c", f"echo kept >{workspace}", prefix=stack.person.prefix)
+    since = first_scrape(stack)
 
     stack.compose("down", seconds=120)
     assert not stack.id_of("middleware")
@@ -138,19 +157,17 @@ def test_down_and_up_again_keeps_what_is_kept(stack: Containers) -> None:
     kept = stack.inside("sandbox", "print(open('/var/lib/packages/kept-by-test').read())")
     assert kept.strip() == "here"
     assert workspace.read_text(encoding="utf-8") == "kept\n"
+    assert first_scrape(stack) == since
     assert stack.answers(QUESTION, POWER)
 
 
-def test_root_starts_it_from_a_fresh_clone_twice_with_one_command(
-    stack: Containers, room: Path
-) -> None:
-    folder = room / "of-root" / "mcp-stack"
-    # Its images are the other stack's: what is tried here is the start.
-    with containers(
-        folder, person=Person(), with_images=False, STACK_TAG=stack.env["STACK_TAG"]
-    ) as mine:
+@pytest.mark.usefixtures("stack")
+def test_root_starts_it_from_a_fresh_clone_twice_with_one_command(room: Path) -> None:
+    # Of the other stack it needs what the builder remembers.
+    with containers(room / "of-root" / "mcp-stack", person=Person()) as mine:
         for _ in range(2):
-            mine.compose("up", "--build", "-d", seconds=600)
+            said = mine.run("sh", "-c", "$COMPOSE up --build -d 2>&1", seconds=600)
+            assert not warnings_in(said)
             mine.wait_healthy(*OURS, "prometheus")
             assert mine.answers(QUESTION, POWER)
             mine.compose("down", seconds=120)

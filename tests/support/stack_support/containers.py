@@ -265,7 +265,7 @@ def clone_to(folder: Path, person: Person, env: Mapping[str, str]) -> None:
 
 @contextmanager
 def containers(
-    folder: Path, *, person: Person | None = None, with_images: bool = True, **changes: str
+    folder: Path, *, person: Person | None = None, **changes: str
 ) -> Iterator[Containers]:
     """Clone the repository for a stack; whatever of it was started is removed afterwards.
 
@@ -275,8 +275,6 @@ def containers(
         A new folder, for the clone.
     person
         Who types; root where it is not said.
-    with_images
-        Whether its images have a tag of their own, and go with it.
     changes
         Variables of the environment besides.
     """
@@ -287,26 +285,25 @@ def containers(
     try:
         yield stack
     finally:
-        remove(stack, with_images=with_images)
+        remove(stack)
 
 
-def remove(stack: Containers, *, with_images: bool) -> None:
+def remove(stack: Containers) -> None:
     """Remove the containers, networks, volumes, images and files of a stack, and nothing else."""
     everything = {**stack.env, "COMPOSE_PROFILES": "all"}
     whole = Containers(stack.folder, everything, stack.person)
     # pytest shows it where a test failed.
     print(whole.compose("logs", "--no-color", "--tail", "20")[-8000:])  # noqa: T201  # as said
     whole.compose("down", "--volumes", "--timeout", "20", seconds=180)
-    if with_images:
-        names = [f"mcp-stack/{service}:{stack.env['STACK_TAG']}" for service in OURS]
-        here = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
-        # What another project built under the same tag has left these without a name; Compose v2
-        # notes its project in them.
-        ours = ("dangling=true", f"label=com.docker.compose.project={stack.project}")
-        filters = [word for each in ours for word in ("--filter", each)]
-        nameless = run("docker", "images", "--quiet", *filters).split()
-        if built := [*(name for name in names if name in here), *nameless]:
-            run("docker", "image", "rm", "--force", *built, seconds=120)
+    names = [f"mcp-stack/{service}:{stack.env['STACK_TAG']}" for service in OURS]
+    here = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    # What another project built under the same tag has left these without a name; Compose v2
+    # notes its project in them.
+    ours = ("dangling=true", f"label=com.docker.compose.project={stack.project}")
+    filters = [word for each in ours for word in ("--filter", each)]
+    nameless = run("docker", "images", "--quiet", *filters).split()
+    if built := [*(name for name in names if name in here), *nameless]:
+        run("docker", "image", "rm", "--force", *built, seconds=120)
     shutil.rmtree(stack.folder, ignore_errors=True)
     if stack.folder.exists():
         # The containers' users own what they wrote, and we are not root: a container is.
