@@ -28,7 +28,7 @@ def clone(room: Path, ordinary: Person) -> Containers:
 
 
 def settings_check(clone: Containers) -> str:
-    return clone.run("sh", "-c", "python3 -I docker/check_settings.py . 2>&1")
+    return clone.run("sh", "-c", "python3 -E -s -B docker/check_settings.py . 2>&1")
 
 
 def test_the_example_copied_gives_the_same_stack_as_no_file(clone: Containers) -> None:
