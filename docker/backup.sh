@@ -13,16 +13,30 @@ cd "$(dirname "$0")/.."
 format=1
 # Below /volumes in volume-init. By name: what lies above them is its read-only image.
 folders="grafana packages prometheus workspace"
+# Where restore_volumes.sh keeps what it has not done with.
+left_over="*/.mcp-stack-*"
 
 usage() { fail "Say what: make backup [TO=file], or make restore FROM=file."; }
 
 prepare() {
+    if command -v sha256sum >/dev/null; then
+        sha256="sha256sum"
+    elif command -v shasum >/dev/null; then
+        sha256="shasum -a 256"
+    else
+        fail "There is neither sha256sum nor shasum here, and a backup is checked by its sum."
+    fi
     choose_compose
     if [ -f .env.offline ] && ! has_image "$(setting PYTHON_IMAGE python:3.12-slim-bookworm)"; then
         take_offline_names
     fi
     # Whatever was started, with whichever profile.
     export COMPOSE_PROFILES=all
+}
+
+sum_of() {
+    sum=$($sha256 <"$1") || fail "$1 can't be read."
+    echo "${sum%% *}"
 }
 
 # The one service that has every folder, with root's rights on files and no network.
@@ -80,23 +94,50 @@ list_models() {
     fi
 }
 
+kilobytes_of_data() {
+    # shellcheck disable=SC2086  # a list of words
+    in_volumes sh -c 'cd /volumes && du -skc "$@"' - $folders </dev/null | sed -n '$s/[^0-9].*//p'
+}
+
+kilobytes_free() { df -Pk "$1" | awk 'END { print $4 }'; }
+
+# What tar ends with is there: a copy that was cut off between two files reads well otherwise.
+is_whole_tar() {
+    [ -s "$1" ] && [ "$(tail -c 1024 "$1" | tr -d '\0' | wc -c)" -eq 0 ] && tar -tf "$1" >/dev/null 2>&1
+}
+
+# Of a file that is written to meanwhile tar says so, and ends with 1.
+copy_volumes='
+    excluded=$1 && shift
+    tar --numeric-owner --anchored --no-wildcards-match-slash --exclude="$excluded" -C /volumes -cf - "$@" || [ $? -eq 1 ]'
+
 backup() {
     file=${1:-backups/mcp-stack-$(date +%Y%m%d-%H%M%S).tar}
     [ ! -e "$file" ] || fail "$file is there already."
     mkdir -p "$(dirname "$file")"
     work=$(mktemp -d "$(dirname "$file")/.backup.XXXXXX")
+    data=$(kilobytes_of_data)
+    [ -n "$data" ] || fail "The service volume-init, which has the data, could not be run."
+    needs="A backup needs room for the data ($((data / 1024)) MB) and for its compressed copy at $(dirname "$file")"
+    free=$(kilobytes_free "$work")
+    [ "$free" -gt "$data" ] || fail "$needs, and $((free / 1024)) MB are free."
     list_models >"$work/models.txt"
+    # Compressed afterwards: nobody is to be held still for as long as that takes.
     pause
     # shellcheck disable=SC2086  # a list of words
-    in_volumes tar --numeric-owner -C /volumes -czf - $folders </dev/null >"$work/volumes.tar.gz"
+    in_volumes sh -c "$copy_volumes" - "$left_over" $folders </dev/null >"$work/volumes.tar" ||
+        fail "The data could not be copied. $needs."
     resume
-    gzip -t "$work/volumes.tar.gz" || fail "The copy was cut off; is the disk full?"
+    is_whole_tar "$work/volumes.tar" || fail "The copy was cut off. $needs."
+    gzip "$work/volumes.tar" || fail "The copy could not be compressed. $needs."
+    sum=$(sum_of "$work/volumes.tar.gz")
     {
         echo "format=$format"
         echo "created=$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-        echo "sha256=$(sha256sum <"$work/volumes.tar.gz" | cut -d' ' -f1)"
+        echo "sha256=$sum"
     } >"$work/manifest"
-    tar -C "$work" -cf "$work/whole" manifest models.txt volumes.tar.gz
+    tar -C "$work" -cf "$work/whole" manifest models.txt volumes.tar.gz ||
+        fail "The backup could not be written. $needs."
     # Whole or not at all; and what a program kept may be private.
     chmod 600 "$work/whole"
     mv "$work/whole" "$file"
@@ -112,7 +153,8 @@ verify() {
         fail "$1 is no backup of this stack, or it was cut off."
     [ "$(value_of format)" = "$format" ] ||
         fail "$1 has the format $(value_of format); this version reads $format."
-    [ "$(sha256sum <"$work/volumes.tar.gz" | cut -d' ' -f1)" = "$(value_of sha256)" ] ||
+    sum=$(sum_of "$work/volumes.tar.gz")
+    [ "$sum" = "$(value_of sha256)" ] ||
         fail "$1 is damaged: its checksum differs. Nothing was changed."
 }
 
@@ -132,8 +174,9 @@ restore() {
         fail "There is data already, and it would be lost: $(echo "$there" | tr '\n' ' ')…" \
             "FORCE=1 make restore FROM=$file overwrites it."
     fi
-    in_volumes sh -c 'find /volumes -mindepth 2 -delete && tar --numeric-owner -C /volumes -xpzf -' \
-        <"$work/volumes.tar.gz" || fail "The backup could not be unpacked; is the disk full?"
+    # shellcheck disable=SC2086  # a list of words
+    in_volumes sh /configuration/docker/restore_volumes.sh /volumes $folders <"$work/volumes.tar.gz" ||
+        fail "The backup could not be restored; is the disk full? What was there is as it was."
     echo "Restored what was saved at $(value_of created). Start with make up or docker-compose up -d."
     while read -r model; do
         echo "Ollama had $model: docker-compose exec ollama ollama pull $model"

@@ -32,9 +32,12 @@ _WITHOUT_ENGINE = {
     "test_check_settings.py",
     "test_compose_file.py",
     "test_dockerfiles.py",
+    "test_env_file.py",
     "test_key_files.py",
     "test_model_choice.py",
     "test_ollama_pull.py",
+    "test_readiness.py",
+    "test_restore_volumes.py",
     "test_stack_script.py",
 }
 _HERE = Path(__file__).parent
