@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from env_file import expanded, read_env_file
 from key_files import KeyFiles
 
 SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR", "EMBEDDED_MODEL")
@@ -32,7 +33,6 @@ _LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)
 _IN_COMPOSE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)|^ +([A-Z][A-Z0-9_]*):$", re.MULTILINE)
 _IN_REFERENCE = re.compile(r"^\| `(…?_?[A-Z][A-Z0-9_]*)` \|(.*)$", re.MULTILINE)
 _IS_KEY = "*may be a file*"
-_ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
 # By this name a container finds the machine that it runs on.
 _THE_MACHINE = "host.docker.internal"
 _NEAR = 0.75
@@ -55,23 +55,6 @@ def names_of_reference(folder: Path) -> set[str]:
     every = {service + name for service in SERVICES for name in shared}
     files = {f"{name}_FILE" for name, row in rows if _IS_KEY in row}
     return {name for name in found if not name.startswith("…")} | every | files
-
-
-def read_dotenv(path: Path) -> dict[str, str]:
-    """Return the assignments of `.env`; a line that is none raises `ValueError`."""
-    values = {}
-    if not path.exists():
-        return values
-    for number, raw in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        found = _ASSIGNMENT.match(line)
-        if not found:
-            # The left side alone: the right one of a mistyped line may be a key.
-            raise ValueError(f".env: line {number} is not NAME=value: {line.split('=')[0][:40]!r}.")
-        values[found[1]] = re.split(r"\s+#", found[2], maxsplit=1)[0].strip().strip("\"'")
-    return values
 
 
 def nearest(name: str, known: set[str], least: float) -> str:
@@ -136,6 +119,9 @@ def wrong_bind_address(text: str) -> list[str]:
         address = ipaddress.ip_address(bare)
     except ValueError:
         return [f"BIND_ADDRESS is {text!r}; it has to be an IP address, such as 0.0.0.0."]
+    if address.version == 6 and address.is_loopback:  # noqa: PLR2004  # IPv6
+        # Of the many ways to write this one docker/stack.sh knows one.
+        bare = "::1"
     right = f"[{bare}]" if address.version == 6 else bare  # noqa: PLR2004  # IPv6
     return [] if text == right else [f"BIND_ADDRESS is {text!r}; write it as {right}."]
 
@@ -172,10 +158,11 @@ def own_loopbacks(settings: dict[str, str]) -> list[str]:
 def main(folder: Path) -> int:
     """Print what is wrong; return 1 if anything is."""
     try:
-        values = read_dotenv(folder / ".env")
+        lines = read_env_file(folder / ".env")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    values = {line.name: line.value for line in lines}
     compose = names_of_compose(folder)
     known = compose | names_of_reference(folder)
     wrong = misspelt(set(values), set(os.environ), compose, known)
@@ -185,7 +172,7 @@ def main(folder: Path) -> int:
     if address := settings.get("BIND_ADDRESS", ""):
         wrong += wrong_bind_address(address)
     keys = KeyFiles(folder, {**values, **os.environ})
-    wrong += keys.wrong()
+    wrong += keys.wrong() + expanded(lines, known | OF_COMPOSE, keys.variables)
     for sentence in wrong or keys.unused():
         sys.stderr.write(f"{sentence}\n")
     for name in sorted((set(values) & known) - compose - {"VERBOSE"}):

@@ -5,15 +5,41 @@ fail() {
     exit 1
 }
 
-# A setting of the shell, else of .env, else a default; as Compose reads it.
+# A setting of the shell, else of .env, else a default. Of Compose's ways to write .env it knows those that
+# require_plain_env_file lets pass.
 setting() {
     name=$1 default=$2
     eval "value=\${$name:-}"
     if [ -z "$value" ] && [ -f .env ]; then
-        value=$(sed -n "s/^[[:space:]]*$name=//p" .env | tail -n 1 |
-            sed "s/[[:space:]]\{1,\}#.*$//; s/^[\"']//; s/[\"'][[:space:]]*$//; s/[[:space:]]*$//")
+        # Up to the quote at the end, else up to a comment.
+        value=$(sed -n "s/^[[:blank:]]*$name=//p" .env | tail -n 1 | sed \
+            -e "s/^'\([^']*\)'.*$/\1/" -e t -e 's/^"\([^"]*\)".*$/\1/' -e t \
+            -e 's/[[:space:]]\{1,\}#.*$//; s/[[:space:]]*$//')
     fi
     echo "${value:-$default}"
+}
+
+# Compose reads more forms than `setting` does, each generation others: what stands in one of these is no
+# default. docker/env_file.py says the same at more length, where there is a Python to run it.
+require_plain_env_file() {
+    [ -z "${COMPOSE_ENV_FILES:-}" ] ||
+        fail "COMPOSE_ENV_FILES is set, and make up reads .env alone: write its lines there, or unset it."
+    [ -e .env ] || return 0
+    [ -r .env ] || fail ".env can't be read by this user."
+    text='([^[:cntrl:]]|[[:blank:]])*'
+    end="[[:blank:]]*([[:blank:]]#$text)?\$"
+    value="'[^'[:cntrl:]]*'$end|\"[^\"\\[:cntrl:]]*\"$end|[^'\"[:space:][:cntrl:]]$text\$|[[:blank:]]*\$"
+    lines=$(sed "s/$(printf '\r')\$//" .env |
+        LC_ALL=C grep -Evn "^[[:blank:]]*(#$text\$|[A-Za-z_][A-Za-z0-9_]*=($value)|\$)" |
+        cut -d: -f1 | tr '\n' ' ')
+    [ -z "$lines" ] || fail ".env: write NAME=value, with no export, no colon and no space beside the =." \
+        "It is something else in line $lines"
+    read_here='BIND_ADDRESS|COMPOSE_[A-Z_]*|GRAFANA_[A-Z_]*|[A-Z_]*_(IMAGE|PORT|ALLOWED_HOSTS)'
+    bare='([^[:blank:]]|[[:blank:]]+[^#[:blank:]])*'
+    names=$(LC_ALL=C grep -E \
+        "^[[:blank:]]*($read_here)=([$]|[^'\"[:blank:]]$bare[$]|\"[^\"]*[$]|'[^']*[$][{])" .env |
+        cut -d= -f1 | tr '\n' ' ')
+    [ -z "$names" ] || fail ".env: write out what the \$ stands for in $names"
 }
 
 choose_compose() {

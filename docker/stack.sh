@@ -13,27 +13,63 @@ check_settings() {
     else
         echo "There is no Python 3.9 or newer here: the names in .env are not checked."
     fi
+    require_plain_env_file
+    profiles=$(setting COMPOSE_PROFILES none)
+    [ -f "docker/profiles/$profiles.yml" ] ||
+        fail "COMPOSE_PROFILES is '$profiles', and there is none of that name: .env.example has them."
 }
 
 has_gpu() { docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"nvidia"'; }
 
+# The file that Compose reads besides when nobody names any.
+override_file() {
+    names="docker-compose.override.yml docker-compose.override.yaml"
+    case $($compose version --short 2>/dev/null) in
+        1.*) ;;
+        *) names="compose.override.yml compose.override.yaml $names" ;;
+    esac
+    for file in $names; do
+        if [ -f "$file" ]; then
+            echo "$file"
+            return 0
+        fi
+    done
+}
+
+gpu_files=""
+
 choose_files() {
+    files=$(setting COMPOSE_FILE "")
     if has_profile embedded; then
         echo "Model: the embedded one; Ollama is left out, and no GPU is needed."
-    elif [ -n "${COMPOSE_FILE:-}" ]; then
-        echo "Files: COMPOSE_FILE says which ($COMPOSE_FILE)."
+    elif [ -n "$files" ]; then
+        echo "Files: COMPOSE_FILE says which ($files)."
     elif has_gpu; then
         echo "GPU: the NVIDIA runtime is here; Ollama gets the GPUs."
-        compose="$compose -f docker-compose.yml -f docker-compose.gpu.yml"
+        # Who names a file has to name them all.
+        override=$(override_file)
+        [ -z "$override" ] || echo "Files: $override as well."
+        gpu_files="-f docker-compose.yml -f docker-compose.gpu.yml${override:+ -f $override}"
+        without_gpu="docker-compose.yml${override:+:$override}"
     else
         echo "GPU: no NVIDIA runtime; Ollama runs on the CPU."
     fi
 }
 
+up() {
+    # shellcheck disable=SC2086  # a list of words
+    $compose $gpu_files up -d --build "$@" && return 0
+    [ -z "$gpu_files" ] ||
+        echo "If it is the GPU that fails, this starts without it: COMPOSE_FILE=$without_gpu make up" >&2
+    exit 1
+}
+
 # Whether other machines reach the published ports.
 is_open() {
     case $(setting BIND_ADDRESS 127.0.0.1) in
-        127.* | "[::1]") return 1 ;;
+        "[::1]") return 1 ;;
+        *[!0-9.]*) ;;
+        127.*) return 1 ;;
     esac
 }
 
@@ -102,6 +138,18 @@ await_chat() {
     fail "The chat API is $state after three minutes: docker/stack.sh logs middleware says why."
 }
 
+# The chat API lives before it has a model: what it waits for, in its own words.
+tell_what_is_missing() {
+    said=""
+    # What has just been started may need a moment more.
+    for _ in $(seq 10); do
+        said=$(docker exec -i "$container" /opt/stack/bin/python -I -S - <docker/readiness.py 2>/dev/null) && return 0
+        sleep 1
+    done
+    echo "${said:-The chat API does not say whether it is ready.}"
+    echo "Until that is done, chats say what they wait for."
+}
+
 command=$1
 shift
 choose_compose
@@ -111,8 +159,9 @@ case $command in
         has_profile no-grafana || refuse_open_grafana
         choose_files
         tell_of_foreign_names
-        $compose up -d --build "$@"
+        up "$@"
         await_chat
+        tell_what_is_missing
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)   MCP:" \
             "http://localhost:$(setting MCP_SERVER_PORT 8000)/mcp   Grafana:" \
             "http://localhost:$(setting GRAFANA_PORT 3000)"
@@ -122,9 +171,11 @@ case $command in
         tell_of_foreign_names
         up_offline
         await_chat
+        tell_what_is_missing
         echo "Chat: http://localhost:$(setting MIDDLEWARE_PORT 8002)"
         ;;
-    # The containers of each profile too, whether or not this shell knows of it.
+    # The containers of each profile too, whether or not this shell knows of it; and a shell whose
+    # COMPOSE_PROFILES is meant for others can end them. The GPU's file has no container of its own.
     down) COMPOSE_PROFILES=all $compose down "$@" ;;
     # In this shell's place: whoever ends `make logs` ends what follows them.
     logs) exec env COMPOSE_PROFILES=all $compose logs -f "$@" ;;

@@ -1,5 +1,6 @@
 """`make up` finds what is misspelt, and leaves alone what is right or meant for others."""
 
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -201,6 +202,7 @@ def test_addresses_that_both_generations_of_compose_take_are_right(
     [
         ("::", "BIND_ADDRESS is '::'; write it as [::]."),
         ("::1", "BIND_ADDRESS is '::1'; write it as [::1]."),
+        ("[0::1]", "BIND_ADDRESS is '[0::1]'; write it as [::1]."),
         ("[127.0.0.1]", "BIND_ADDRESS is '[127.0.0.1]'; write it as 127.0.0.1."),
         ("localhost", "BIND_ADDRESS is 'localhost'; it has to be an IP address, such as 0.0.0.0."),
     ],
@@ -209,3 +211,64 @@ def test_other_addresses_are_refused_with_the_right_form(
     folder: Path, address: str, told: str
 ) -> None:
     assert check(folder, f"BIND_ADDRESS={address}\n") == (1, f"{told}\n")
+
+
+@pytest.mark.parametrize(
+    "line", ["export LLM_API_KEY=s3cret", "LLM_API_KEY: s3cret", "LLM_API_KEY = s3cret", "s3cret"]
+)
+def test_other_forms_of_a_line_are_refused_without_their_text(folder: Path, line: str) -> None:
+    status, said = check(folder, f"TEAM=blue\n{line}\n")
+
+    assert status == 1
+    assert "line 2" in said
+    assert "Write NAME=value" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "LLM_API_KEY=s3$cret",
+            "put it in single quotes, or write it into a file (LLM_API_KEY_FILE)",
+        ),
+        ("LLM_API_KEY='s3${cret'", "write it into a file (LLM_API_KEY_FILE)"),
+        ("BIND_ADDRESS=${WHERE:-0.0.0.0}", "write out what it stands for"),
+        ("OLLAMA_DATA_DIR=$HOME/x", "put it in single quotes, or write out what it stands for"),
+    ],
+)
+def test_a_value_that_compose_changes_is_refused(folder: Path, line: str, told: str) -> None:
+    status, said = check(folder, f"{line}\n")
+
+    name = line.partition("=")[0]
+    assert status == 1
+    assert f".env: {name} has a $, where Compose puts in something else: {told}." in said
+    assert "s3" not in said
+
+
+def test_a_dollar_that_stays_is_left_alone(folder: Path) -> None:
+    assert check(folder, "LLM_API_KEY='s3$cret'\nTEAM=$x\n", OPENAI_API_KEY="a$b") == (0, "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "127.9.9.9", "0.0.0.0", "192.0.2.7", "[::1]", "::1", "[0:0::1]", "[::]"),
+        *("localhost", "127.0.0.1.example", "[::ffff:127.0.0.1]"),
+    ],
+)
+def test_what_is_loopback_is_so_for_the_guard_too(folder: Path, address: str) -> None:
+    """Refused here, or closed there only if nobody else reaches it."""
+    script = '. "$0/compose.sh"; eval "$(sed -n "/^is_open()/,/^}/p" "$0/stack.sh")"; is_open'
+    is_open = not subprocess.run(
+        ["sh", "-c", script, str(ROOT / "docker")],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "BIND_ADDRESS": address},
+        timeout=30,
+        check=False,
+    ).returncode
+    is_refused = check(folder, f"BIND_ADDRESS={address}\n")[0] == 1
+
+    if is_refused:
+        return
+    assert is_open == (not ipaddress.ip_address(address.strip("[]")).is_loopback)

@@ -60,3 +60,31 @@ def test_an_ipv6_address_stands_in_brackets(clone: Containers, address: str) -> 
     # 1.29 writes address and port as one, v2 each by itself.
     found = re.findall(rf"(?m)(?:host_ip: '?|- ){re.escape(address)}(?:'?$|:\d+:\d+/tcp$)", said)
     assert len(found) == len(PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("  {}=a b # c", "a b"),
+        ("{}=a#b", "a#b"),
+        ("{}=a # costs $5", "a"),
+        ("{}='a b # c' # d", "a b # c"),
+        ('{}="a b # c"', "a b # c"),
+        ("{}='pa$word'", "pa$$word"),
+        ("{}=one\n{}=two", "two"),
+    ],
+)
+def test_compose_reads_plain_lines_as_our_scripts_do(
+    clone: Containers, line: str, value: str
+) -> None:
+    (clone.folder / ".env").write_text(line.replace("{}", "GRAFANA_ADMIN_USER") + "\n")
+    try:
+        said = clone.compose("config")
+        assert not settings_check(clone)
+    finally:
+        (clone.folder / ".env").unlink()
+
+    # `config` doubles each $, and quotes where it has to.
+    found = re.search(r"(?m)GF_SECURITY_ADMIN_USER: (.*)$", said)
+    assert found
+    assert found[1].strip("'\"") == value

@@ -1,6 +1,5 @@
 """What `make up` decides, with a `docker` that notes what it is asked and answers as told."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,10 @@ echo "$*" >>"$ASKED"
 echo "profiles: $COMPOSE_PROFILES" >>"$ASKED"
 case "$*" in
     "info --format"*) echo "$RUNTIMES" ;;
+    "compose version"*) echo "${VERSION:-2.40.3}" ;;
+    *" up -d"*) exit "${UP_STATUS:-0}" ;;
     "compose ps -q"*) echo some-container ;;
+    exec*) [ -z "${NOT_READY:-}" ] || { echo "$NOT_READY"; exit 1; } ;;
     inspect*) echo healthy ;;
     "image inspect"*) case " $IMAGES " in *" $3 "*) exit 0 ;; *) exit 1 ;; esac ;;
 esac
@@ -52,6 +54,13 @@ class Checkout:
     def asked(self) -> str:
         return (self.folder / "asked").read_text(encoding="utf-8")
 
+    def program(self, name: str, text: str) -> None:
+        self.write(f"bin/{name}", text)
+        (self.folder / "bin" / name).chmod(0o755)
+
+    def without_python(self) -> None:
+        self.program("python3", "#!/bin/sh\nexit 1\n")
+
     def write(self, path: str, text: str) -> None:
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / path).write_text(text, encoding="utf-8")
@@ -66,8 +75,9 @@ def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path)
     page = "docs/reference/configuration.md"
     made.write(page, (ROOT / page).read_text(encoding="utf-8"))
-    made.write("bin/docker", _DOCKER)
-    os.chmod(tmp_path / "bin" / "docker", 0o755)  # noqa: PTH101  # one call
+    made.program("docker", _DOCKER)
+    # The script's pauses are for what is real.
+    made.program("sleep", "#!/bin/sh\n")
     return made
 
 
@@ -79,6 +89,98 @@ def test_a_gpu_is_used_where_its_runtime_is(checkout: Checkout) -> None:
     assert (
         "compose -f docker-compose.yml -f docker-compose.gpu.yml up -d --build" in checkout.asked()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "is_read"),
+    [
+        ("docker-compose.override.yml", "1.29.2", True),
+        ("docker-compose.override.yaml", "2.40.3", True),
+        ("compose.override.yml", "2.40.3", True),
+        ("compose.override.yml", "1.29.2", False),
+    ],
+)
+def test_with_a_gpu_the_users_own_file_is_read_as_without_one(
+    checkout: Checkout, name: str, version: str, is_read: bool
+) -> None:
+    checkout.write(name, "services: {}\n")
+
+    status, said = checkout.make("up", runtimes='{"nvidia":{}}', VERSION=version)
+
+    assert status == 0, said
+    assert (f"Files: {name} as well." in said) == is_read
+    own = f" -f {name}" if is_read else ""
+    assert f"-f docker-compose.yml -f docker-compose.gpu.yml{own} up -d" in checkout.asked()
+
+
+@pytest.mark.parametrize("of_the_shell", [True, False])
+def test_files_that_somebody_chose_are_taken_as_they_are(
+    checkout: Checkout, of_the_shell: bool
+) -> None:
+    line = "COMPOSE_FILE=docker-compose.yml:mine.yml"
+    if not of_the_shell:
+        checkout.write(".env", f"{line}\n")
+    shell = dict([line.split("=")]) if of_the_shell else {}
+
+    status, said = checkout.make("up", runtimes='{"nvidia":{}}', **shell)
+
+    assert status == 0, said
+    assert "COMPOSE_FILE says which (docker-compose.yml:mine.yml)" in said
+    assert "compose up -d --build" in checkout.asked()
+
+
+def test_a_gpu_that_fails_is_told_with_the_line_without_it(checkout: Checkout) -> None:
+    checkout.write("docker-compose.override.yml", "services: {}\n")
+    without = "COMPOSE_FILE=docker-compose.yml:docker-compose.override.yml make up"
+
+    status, said = checkout.make("up", runtimes='{"nvidia":{}}', UP_STATUS="1")
+    assert status == 1
+    assert without in said
+    assert "Chat:" not in said
+
+    status, said = checkout.make("up", UP_STATUS="1")
+    assert status == 1
+    assert "COMPOSE_FILE" not in said
+
+
+def test_what_chats_still_wait_for_is_said(checkout: Checkout) -> None:
+    waits = "Not ready. llm: The model x is still being pulled: 37 %."
+
+    for command in ("up", "up-offline"):
+        checkout.write(".env.offline", "COMPOSE_PROFILES=embedded\n")
+        status, said = checkout.make(command, NOT_READY=waits)
+        assert status == 0, said
+        assert said.count(waits) == 1
+        assert "chats say what they wait for" in said
+        assert "Chat: http://localhost:8002" in said
+        assert "wait for" not in checkout.make(command)[1]
+
+
+@pytest.mark.parametrize("command", ["down", "logs", "ps"])
+def test_profiles_meant_for_others_keep_nobody_from_ending_it(
+    checkout: Checkout, command: str
+) -> None:
+    status, said = checkout.make(command, runtimes='{"nvidia":{}}', COMPOSE_PROFILES="dev, x")
+
+    assert status == 0, said
+    asked = checkout.asked()
+    assert f"compose {command}" in asked  # names no file: Compose finds all
+    assert asked.rstrip().endswith("profiles: all")
+
+
+@pytest.mark.parametrize("has_python", [True, False])
+@pytest.mark.parametrize("profiles", ["dev", "embedded, alerting"])
+def test_profiles_meant_for_others_are_told_at_the_start(
+    checkout: Checkout, profiles: str, has_python: bool
+) -> None:
+    if not has_python:
+        checkout.without_python()
+
+    status, said = checkout.make("up", COMPOSE_PROFILES=profiles)
+
+    assert status == 1
+    assert f"COMPOSE_PROFILES is '{profiles}'" in said
+    assert "up -d" not in checkout.asked()
 
 
 def test_without_a_gpu_the_processor_is_used_and_named(checkout: Checkout) -> None:
@@ -121,6 +223,32 @@ def test_the_known_password_stays_behind_loopback(checkout: Checkout, dotenv: st
 
     assert status == 1
     assert "its password is still admin" in said
+    assert "up -d" not in checkout.asked()
+
+
+@pytest.mark.parametrize("has_python", [True, False])
+@pytest.mark.parametrize(
+    "dotenv",
+    [
+        "BIND_ADDRESS = 0.0.0.0",
+        "export BIND_ADDRESS=0.0.0.0",
+        "BIND_ADDRESS: 0.0.0.0",
+        "BIND_ADDRESS=${WHERE:-0.0.0.0}",
+        "BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD=${PW:-admin}",
+        "BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD='admin' # mine",
+        "BIND_ADDRESS='0.0.0.0'",
+    ],
+)
+def test_no_way_to_write_it_opens_the_known_password(
+    checkout: Checkout, dotenv: str, has_python: bool
+) -> None:
+    checkout.write(".env", f"{dotenv}\n")
+    if not has_python:
+        checkout.without_python()
+
+    status, said = checkout.make("up")
+
+    assert status == 1, said
     assert "up -d" not in checkout.asked()
 
 
