@@ -166,12 +166,12 @@ def main(folder: Path) -> int:
     compose = names_of_compose(folder)
     known = compose | names_of_reference(folder)
     wrong = misspelt(set(values), set(os.environ), compose, known)
-    # As Compose reads them: the shell's word, else that of .env.
-    settings = {**values, **{name: value for name, value in os.environ.items() if value}}
+    # As Compose reads them: the shell's word, even an empty one, else that of .env.
+    settings = {**values, **os.environ}
     wrong += unknown_profiles(folder, settings.get("COMPOSE_PROFILES", ""))
     if address := settings.get("BIND_ADDRESS", ""):
         wrong += wrong_bind_address(address)
-    keys = KeyFiles(folder, {**values, **os.environ})
+    keys = KeyFiles(folder, settings)
     wrong += keys.wrong() + expanded(lines, known | OF_COMPOSE, keys.variables)
     for sentence in wrong or keys.unused():
         sys.stderr.write(f"{sentence}\n")

@@ -5,18 +5,18 @@ fail() {
     exit 1
 }
 
-# A setting of the shell, else of .env, else a default. Of Compose's ways to write .env it knows those that
+# A setting of the shell, even an empty one, else of .env; a default where there is none or an empty one. Of Compose's ways to write .env it knows those that
 # require_plain_env_file lets pass.
 setting() {
     name=$1 default=$2
-    eval "value=\${$name:-}"
-    if [ -z "$value" ] && [ -f .env ]; then
+    eval "value=\${$name:-} in_shell=\${$name+yes}"
+    if [ -z "$in_shell" ] && [ -f .env ]; then
         # Up to the quote at the end, else up to a comment.
         value=$(sed -n "s/^[[:blank:]]*$name=//p" .env | tail -n 1 | sed \
             -e "s/^'\([^']*\)'.*$/\1/" -e t -e 's/^"\([^"]*\)".*$/\1/' -e t \
             -e 's/[[:space:]]\{1,\}#.*$//; s/[[:space:]]*$//')
     fi
-    echo "${value:-$default}"
+    printf '%s\n' "${value:-$default}"
 }
 
 # Compose reads more forms than `setting` does, each generation others: what stands in one of these is no

@@ -246,6 +246,10 @@ def test_a_value_that_compose_changes_is_refused(folder: Path, line: str, told: 
     assert "s3" not in said
 
 
+def test_an_empty_word_of_the_shell_wins_over_the_file(folder: Path) -> None:
+    assert check(folder, "BIND_ADDRESS=localhost\n", BIND_ADDRESS="") == (0, "")
+
+
 def test_a_dollar_that_stays_is_left_alone(folder: Path) -> None:
     assert check(folder, "LLM_API_KEY='s3$cret'\nTEAM=$x\n", OPENAI_API_KEY="a$b") == (0, "")
 

@@ -252,6 +252,14 @@ def test_no_way_to_write_it_opens_the_known_password(
     assert "up -d" not in checkout.asked()
 
 
+def test_an_empty_word_of_the_shell_wins_over_the_file_as_with_compose(checkout: Checkout) -> None:
+    checkout.write(".env", "BIND_ADDRESS=0.0.0.0\nGRAFANA_ADMIN_PASSWORD=another\n")
+
+    assert checkout.make("up")[0] == 0
+    assert checkout.make("up", GRAFANA_ADMIN_PASSWORD="")[0] == 1
+    assert checkout.make("up", GRAFANA_ADMIN_PASSWORD="", BIND_ADDRESS="")[0] == 0
+
+
 def test_a_useless_key_file_starts_nothing(checkout: Checkout) -> None:
     checkout.write(".env", "LLM_API_KEY_FILE=./secrets/gone\n")
 
