@@ -23,7 +23,7 @@ setting() {
 # default. docker/env_file.py says the same at more length, where there is a Python to run it.
 require_plain_env_file() {
     [ -z "${COMPOSE_ENV_FILES:-}" ] ||
-        fail "COMPOSE_ENV_FILES is set, and make up reads .env alone: write its lines there, or unset it."
+        fail "COMPOSE_ENV_FILES is set, and .env alone is read here: write its lines there, or unset it."
     [ -e .env ] || return 0
     [ -r .env ] || fail ".env can't be read by this user."
     text='([^[:cntrl:]]|[[:blank:]])*'
@@ -34,7 +34,7 @@ require_plain_env_file() {
         cut -d: -f1 | tr '\n' ' ')
     [ -z "$lines" ] || fail ".env: write NAME=value, with no export, no colon and no space beside the =." \
         "It is something else in line $lines"
-    read_here='BIND_ADDRESS|COMPOSE_[A-Z_]*|GRAFANA_[A-Z_]*|[A-Z_]*_(IMAGE|PORT|ALLOWED_HOSTS)'
+    read_here='BIND_ADDRESS|PIP_INDEX_URL|COMPOSE_[A-Z_]*|GRAFANA_[A-Z_]*|[A-Z_]*_(IMAGE|PORT|ALLOWED_HOSTS)'
     bare='([^[:blank:]]|[[:blank:]]+[^#[:blank:]])*'
     names=$(LC_ALL=C grep -E \
         "^[[:blank:]]*($read_here)=([$]|[^'\"[:blank:]]$bare[$]|\"[^\"]*[$]|'[^']*[$][{])" .env |

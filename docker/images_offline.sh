@@ -4,6 +4,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
+. docker/compose.sh
 python_image=${OFFLINE_PYTHON_IMAGE:-offline/python:3.13}
 prometheus_image=${OFFLINE_PROMETHEUS_IMAGE:-offline/prometheus:3.5}
 alertmanager_image=${OFFLINE_ALERTMANAGER_IMAGE:-offline/alertmanager:0.33}
@@ -20,13 +21,10 @@ fail() {
     exit 1
 }
 
-# As Compose does: the shell's word, else that of .env.
-if [ -z "${PIP_INDEX_URL:-}" ] && [ -f .env ]; then
-    PIP_INDEX_URL=$(sed -n 's/^[[:space:]]*PIP_INDEX_URL=//p' .env | tail -n 1 |
-        sed "s/^[\"']//; s/[\"'][[:space:]]*$//; s/[[:space:]]#.*$//")
-fi
+require_plain_env_file
+PIP_INDEX_URL=$(setting PIP_INDEX_URL "")
 # By its name alone: the value, which may hold a password, stands in no list of processes.
-export PIP_INDEX_URL="${PIP_INDEX_URL:-}"
+export PIP_INDEX_URL
 
 docker info >/dev/null 2>&1 ||
     fail "no Docker engine answers. Is it running, and may this user reach it (group docker)?"
