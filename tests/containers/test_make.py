@@ -28,6 +28,16 @@ def test_make_up_says_what_it_chose_and_comes_back_when_chats_are_answered(
     assert stack.answers("what is 2+3?", "5")
 
 
+def test_make_up_says_what_chats_still_wait_for(stack: Containers) -> None:
+    # Nobody listens there.
+    said = make(stack.with_settings(LLM_BASE_URL="http://127.0.0.1:9/v1"), "up")
+
+    assert "Not ready. " in said
+    assert "chats say what they wait for" in said
+    assert "Not ready" not in make(stack, "up")
+    assert stack.answers("what is 2+3?", "5")
+
+
 def test_make_ps_lists_the_containers(stack: Containers) -> None:
     said = make(stack, "ps")
 
