@@ -19,6 +19,17 @@ from urllib.parse import urlsplit
 from env_file import expanded, read_env_file
 from key_files import KeyFiles
 
+# Settings that containers go to.
+ADDRESSES = (
+    *(
+        "LLM_BASE_URL",
+        "OPENAI_BASE_URL",
+        "HTTPS_PROXY",
+        "SANDBOX_PACKAGES_INDEX_URL",
+        "PIP_INDEX_URL",
+    ),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+)
 SERVICES = ("MCP_SERVER", "SANDBOX", "MIDDLEWARE", "TIME_CLIENT", "CODE_EXECUTOR", "EMBEDDED_MODEL")
 # Names with these beginnings are ours alone; the others below are shared with other programs.
 OWN_PREFIXES = (*(f"{name}_" for name in SERVICES), "LAUNCHER_")
@@ -144,7 +155,7 @@ def of_the_machine(url: str) -> str:
 
 def own_loopbacks(settings: dict[str, str]) -> list[str]:
     """Return a sentence for each setting that sends a container to itself."""
-    pairs = [(name, "", settings.get(name, "")) for name in ("LLM_BASE_URL", "OPENAI_BASE_URL")]
+    pairs = [(name, "", settings.get(name, "")) for name in ADDRESSES]
     for each in settings.get("MCP_SERVER_UPSTREAMS", "").split(","):
         upstream, _, url = each.strip().partition("=")
         pairs.append(("MCP_SERVER_UPSTREAMS", f"{upstream}=", url))

@@ -175,6 +175,9 @@ def test_loopback_of_a_container_is_told_with_the_right_address(folder: Path, ur
         check(folder, f"LLM_BASE_URL={url}\n"),
         check(folder, "LLM_BASE_URL=http://llm.example/v1\n", LLM_BASE_URL=url),
         check(folder, f"OPENAI_BASE_URL={url}\n"),
+        check(folder, f"HTTPS_PROXY={url}\n"),
+        check(folder, f"SANDBOX_PACKAGES_INDEX_URL={url}\n"),
+        check(folder, f"OTEL_EXPORTER_OTLP_ENDPOINT={url}\n"),
     ):
         assert status == 0
         assert said.endswith(right)
