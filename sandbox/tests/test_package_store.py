@@ -1,9 +1,7 @@
-"""Package sets and wheels on disk: shared, bounded, removed, and whole after a kill -9."""
+"""Package sets and wheels on disk: shared, bounded, removed."""
 
 # ruff: noqa: ASYNC240  # small looks at a local folder, with nothing else on the loop
-import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,8 +11,9 @@ from sandbox.adapters.package_store import PackageStore
 from sandbox.packages.retention import Kept, surplus
 from sandbox.packages.tree import TreeLimits
 from sandbox_support.fake_runner import FakeRunner
+from sandbox_support.package_calls import install, listed, open_session, sets, wheels
 from sandbox_support.package_index import PackageIndex, package_index, wheel
-from sandbox_support.serving import service_settings, serving, until
+from sandbox_support.serving import service_settings, serving
 
 from sandbox.app import create_app
 
@@ -44,29 +43,6 @@ async def service(
         yield client
 
 
-async def _install(client: httpx.AsyncClient, package: str, **body: object) -> httpx.Response:
-    return await client.post("/packages", json={"package": package} | body)
-
-
-async def _session(client: httpx.AsyncClient) -> str:
-    name: str = (await client.post("/sessions")).json()["session_id"]
-    return name
-
-
-async def _names(client: httpx.AsyncClient, session_id: str | None = None) -> set[str]:
-    query = {} if session_id is None else {"session_id": session_id}
-    listed = (await client.get("/packages", params=query)).json()["packages"]
-    return {each["name"] for each in listed}
-
-
-def _wheels(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "packages" / "wheels").iterdir() if path.is_dir())
-
-
-def _sets(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "packages" / "sets").iterdir() if path.is_dir())
-
-
 # ---------------------------------------------------------------- who sees what
 
 
@@ -74,9 +50,9 @@ async def test_package_is_listed_with_the_hash_of_its_wheel(
     service: httpx.AsyncClient, index: PackageIndex
 ) -> None:
     release = index.add("zebrafact")
-    await _install(service, "zebrafact")
-    listed = (await service.get("/packages")).json()["packages"]
-    entry = next(each for each in listed if each["name"] == "zebrafact")
+    await install(service, "zebrafact")
+    packages = (await service.get("/packages")).json()["packages"]
+    entry = next(each for each in packages if each["name"] == "zebrafact")
     assert entry["sha256"] == release.listing("")["hashes"]["sha256"]  # type: ignore[index]  # as served
     assert entry["size_bytes"] > 0
     assert entry["modules"] == ["zebrafact"]
@@ -86,7 +62,7 @@ async def test_sessions_of_another_user_can_read_a_set_and_list_none(
     service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
 ) -> None:
     index.add("zebrafact")
-    await _install(service, "zebrafact")
+    await install(service, "zebrafact")
     root = tmp_path / "packages"
     modes = {path.name: path.stat().st_mode & 0o777 for path in root.iterdir() if path.is_dir()}
     assert modes == {"sets": 0o711, **dict.fromkeys(("cache", "rules", "staging", "wheels"), 0o700)}
@@ -111,12 +87,12 @@ async def test_one_request_serves_a_session_and_all_new_ones(
     service: httpx.AsyncClient, index: PackageIndex
 ) -> None:
     index.add("zebrafact")
-    first, other = await _session(service), await _session(service)
-    answer = await _install(service, "zebrafact", session_id=first, also_new_sessions=True)
+    first, other = await open_session(service), await open_session(service)
+    answer = await install(service, "zebrafact", session_id=first, also_new_sessions=True)
     assert answer.status_code == 200, answer.text
-    assert "zebrafact" in await _names(service, first)
-    assert "zebrafact" in await _names(service)
-    assert "zebrafact" not in await _names(service, other)
+    assert "zebrafact" in await listed(service, first)
+    assert "zebrafact" in await listed(service)
+    assert "zebrafact" not in await listed(service, other)
 
 
 async def test_wheel_is_fetched_and_unpacked_once_for_all_sets(
@@ -124,15 +100,15 @@ async def test_wheel_is_fetched_and_unpacked_once_for_all_sets(
 ) -> None:
     index.add("zebrafact")
     index.add("giraffefact", requires=("zebrafact",))
-    await _install(service, "zebrafact", session_id=await _session(service))
+    await install(service, "zebrafact", session_id=await open_session(service))
     fetched = index.downloads
-    await _install(service, "giraffefact", session_id=await _session(service))
-    await _install(service, "giraffefact", session_id=await _session(service))
-    assert len(_wheels(tmp_path)) == 2
+    await install(service, "giraffefact", session_id=await open_session(service))
+    await install(service, "giraffefact", session_id=await open_session(service))
+    assert len(wheels(tmp_path)) == 2
     (one,) = {path.stat().st_ino for path in tmp_path.glob("packages/sets/*/zebrafact.py")}
     assert one in {path.stat().st_ino for path in tmp_path.glob("packages/wheels/*/zebrafact.py")}
     asked = index.requests
-    await _install(service, "giraffefact", session_id=await _session(service))
+    await install(service, "giraffefact", session_id=await open_session(service))
     assert index.requests == asked
     assert index.downloads > fetched
 
@@ -141,16 +117,16 @@ async def test_module_of_another_package_is_not_replaced(
     service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
 ) -> None:
     index.add("zebrafact")
-    await _install(service, "zebrafact")
+    await install(service, "zebrafact")
     index.add("giraffefact", files={"giraffefact.py": b"", "zebrafact.py": b"evil = 1\n"})
-    answer = await _install(service, "giraffefact")
+    answer = await install(service, "giraffefact")
     assert (answer.status_code, answer.json().get("rule")) == (422, "shadows"), answer.text
-    assert len(_wheels(tmp_path)) == len(_sets(tmp_path)) == 1
+    assert len(wheels(tmp_path)) == len(sets(tmp_path)) == 1
     index.add("hippofact", files={"requests/__init__.py": b"evil = 1\n"})
-    answer = await _install(service, "hippofact")
+    answer = await install(service, "hippofact")
     assert (answer.json()["rule"], answer.json()["meant"]) == ("shadows", "requests")
     index.add("rhinofact", files={"rhinofact.py": b"", "zebrafact.py": b"VERSION = '1.0'\n"})
-    assert (await _install(service, "rhinofact")).status_code == 200  # the same content
+    assert (await install(service, "rhinofact")).status_code == 200  # the same content
 
 
 @pytest.mark.parametrize(
@@ -161,12 +137,12 @@ async def test_module_is_not_replaced_by_a_file_beside_it(
     service: httpx.AsyncClient, index: PackageIndex, path: str
 ) -> None:
     index.add("zebrafact", files={"zebrafact/__init__.py": b"", "zebrafact/api.py": b"x = 1\n"})
-    await _install(service, "zebrafact")
+    await install(service, "zebrafact")
     index.add("giraffefact", files={"giraffefact.py": b"", f"zebrafact/{path}": b"evil"})
-    answer = await _install(service, "giraffefact")
+    answer = await install(service, "giraffefact")
     assert (answer.status_code, answer.json().get("rule")) == (422, "shadows"), answer.text
     index.add("hippofact", files={"hippofact.py": b"", "zebrafact/plugin.py": b""})
-    assert (await _install(service, "hippofact")).status_code == 200  # an addition, and no more
+    assert (await install(service, "hippofact")).status_code == 200  # an addition, and no more
 
 
 @pytest.mark.parametrize("name", ["requests/__init__.pyc", "requests.pyc", "requests/__init__.so"])
@@ -174,7 +150,7 @@ async def test_module_of_a_well_known_package_is_known_in_any_form(
     service: httpx.AsyncClient, index: PackageIndex, name: str
 ) -> None:
     index.add("giraffefact", files={name: b"evil"})
-    answer = await _install(service, "giraffefact")
+    answer = await install(service, "giraffefact")
     assert (answer.json().get("rule"), answer.json().get("meant")) == ("shadows", "requests")
 
 
@@ -189,7 +165,7 @@ async def test_removal_takes_what_only_that_package_needed(
     index.add("hippofact")
     index.add("rhinofact")
     for name in ("zebrafact", "giraffefact"):
-        assert (await _install(service, name)).status_code == 200
+        assert (await install(service, name)).status_code == 200
     needed = await service.delete("/packages/hippofact")
     assert needed.status_code == 404
     assert "others need it" in needed.json()["detail"]
@@ -202,7 +178,7 @@ async def test_removal_takes_what_only_that_package_needed(
         "rhinofact",
     }
     assert (await service.delete("/packages/giraffefact")).status_code == 200
-    assert await _names(service) == {"numpy"}
+    assert await listed(service) == {"numpy"}
     assert (await service.delete("/packages/giraffefact")).status_code == 404
 
 
@@ -210,12 +186,12 @@ async def test_removal_from_a_session_is_its_own_matter(
     service: httpx.AsyncClient, index: PackageIndex
 ) -> None:
     index.add("zebrafact")
-    session = await _session(service)
-    await _install(service, "zebrafact", session_id=session, also_new_sessions=True)
+    session = await open_session(service)
+    await install(service, "zebrafact", session_id=session, also_new_sessions=True)
     removed = await service.delete("/packages/zebrafact", params={"session_id": session})
     assert removed.status_code == 200, removed.text
-    assert "zebrafact" not in await _names(service, session)
-    assert "zebrafact" in await _names(service)
+    assert "zebrafact" not in await listed(service, session)
+    assert "zebrafact" in await listed(service)
 
 
 # ---------------------------------------------------------------- space
@@ -226,20 +202,20 @@ async def test_disk_that_takes_no_set_is_said_and_nothing_is_left(
 ) -> None:
     for name in ("zebrafact", "giraffefact"):
         index.add(name)
-        await _install(service, name, session_id=await _session(service))
-    session = await _session(service)
-    await _install(service, "zebrafact", session_id=session)
+        await install(service, name, session_id=await open_session(service))
+    session = await open_session(service)
+    await install(service, "zebrafact", session_id=session)
     staging = tmp_path / "packages" / "staging"
     staging.rmdir()
     staging.write_text("in the way")
-    answer = await _install(service, "giraffefact", session_id=session)
+    answer = await install(service, "giraffefact", session_id=session)
     assert answer.status_code == 502, answer.text
     assert answer.json()["type"].endswith("package-install-failed")
     assert "disk" in answer.json()["detail"]
-    assert len(_sets(tmp_path)) == 2
+    assert len(sets(tmp_path)) == 2
     staging.unlink()
     staging.mkdir()
-    assert (await _install(service, "giraffefact", session_id=session)).status_code == 200
+    assert (await install(service, "giraffefact", session_id=session)).status_code == 200
 
 
 @pytest.mark.parametrize("changes", [{"packages_max_store_bytes": 1 << 20}])
@@ -249,12 +225,12 @@ async def test_sets_unused_for_the_longest_make_room(
     for number in range(4):
         name = f"zebrafact{'abcde'[number]}x"
         index.add(name, files={f"{name}.bin": LARGE + name.encode()})
-        session = await _session(service)
-        answer = await _install(service, name, session_id=session)
+        session = await open_session(service)
+        answer = await install(service, name, session_id=session)
         assert answer.status_code == 200, answer.text
         await service.delete(f"/sessions/{session}")
-    assert len(_wheels(tmp_path)) <= 2
-    assert len(_sets(tmp_path)) <= 2
+    assert len(wheels(tmp_path)) <= 2
+    assert len(sets(tmp_path)) <= 2
 
 
 @pytest.mark.parametrize("changes", [{"packages_max_store_bytes": 1 << 20}])
@@ -265,11 +241,11 @@ async def test_sets_that_sessions_use_are_kept_and_one_too_many_is_refused(
     for letter in "abc":
         name = f"zebrafact{letter}x"
         index.add(name, files={f"{name}.bin": LARGE + name.encode()})
-        answers.append(await _install(service, name, session_id=await _session(service)))
+        answers.append(await install(service, name, session_id=await open_session(service)))
     assert [answer.status_code for answer in answers] == [200, 200, 422]
     assert answers[2].json()["rule"] == "store-size"
     assert "SANDBOX_PACKAGES_MAX_STORE_BYTES" in answers[2].json()["operator"]
-    assert len(_wheels(tmp_path)) == len(_sets(tmp_path)) == 2
+    assert len(wheels(tmp_path)) == len(sets(tmp_path)) == 2
 
 
 def test_surplus_goes_from_the_oldest_and_spares_what_is_shared() -> None:
@@ -287,69 +263,6 @@ def test_surplus_goes_from_the_oldest_and_spares_what_is_shared() -> None:
     assert (gone.sets, gone.wheels, gone.left_bytes) == ({"old", "new"}, {*"abc", "orphan"}, 10)
 
 
-# ---------------------------------------------------------------- interruptions
-
-
-async def _stalled(index: PackageIndex) -> threading.Event:
-    index.add("zebrafact", files={"zebrafact.bin": LARGE})
-    index.stall = threading.Event()
-    return index.stall
-
-
-async def test_hang_up_in_the_middle_of_a_download_leaves_nothing(
-    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
-) -> None:
-    await _install(service, "giraffefact")  # the resolver's start is not what is tried
-    stall = await _stalled(index)
-    try:
-        with pytest.raises(httpx.ReadTimeout):
-            await service.post("/packages", json={"package": "zebrafact"}, timeout=2.0)
-        staging = tmp_path / "packages" / "staging"
-        await until(lambda: not any(staging.iterdir()))
-        assert _wheels(tmp_path) == _sets(tmp_path) == []
-    finally:
-        stall.set()
-    index.stall = None
-    assert (await _install(service, "zebrafact")).status_code == 200
-
-
-@pytest.mark.parametrize("changes", [{"packages_timeout_seconds": 2.0}])
-async def test_download_that_takes_too_long_is_stopped_and_says_so(
-    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
-) -> None:
-    stall = await _stalled(index)
-    try:
-        answer = await _install(service, "zebrafact")
-    finally:
-        stall.set()
-    assert answer.status_code == 502, answer.text
-    assert "SANDBOX_PACKAGES_TIMEOUT_SECONDS" in answer.json()["detail"]
-    assert _wheels(tmp_path) == _sets(tmp_path) == []
-
-
-async def test_what_a_killed_service_left_is_swept_at_the_next_start(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex
-) -> None:
-    index.add("zebrafact")
-    settings = service_settings(tmp_path, fake_runner.socket, packages_index_url=index.url)
-    async with serving(create_app(settings)) as client:
-        await _install(client, "zebrafact")
-    (whole,) = _sets(tmp_path)
-    root = tmp_path / "packages"
-    (root / "staging" / "x").mkdir()
-    for folder in (root / "sets", root / "wheels"):
-        (folder / ("a" * 64)).mkdir()
-        (folder / ("a" * 64) / "half.py").write_text("")
-        (folder / f"{'b' * 64}.json").write_text("{}")
-        (folder / ".x.tmp").write_text("")
-    async with serving(create_app(settings)) as client:
-        assert _sets(tmp_path) == [whole]
-        assert len(_wheels(tmp_path)) == 1
-        left = [*root.glob(f"*/{'b' * 64}.json"), *root.glob("*/.x.tmp")]
-        assert not [*left, *(root / "staging").iterdir()]
-        assert "zebrafact" in await _names(client)
-
-
 # ---------------------------------------------------------------- the index
 
 
@@ -361,7 +274,7 @@ async def test_credentials_of_the_index_open_its_pages_and_files(
     url = index.url.replace("http://", "http://me:p%40ss@")
     settings = service_settings(tmp_path, fake_runner.socket, packages_index_url=url)
     async with serving(create_app(settings)) as client:
-        answer = await _install(client, "zebrafact")
+        answer = await install(client, "zebrafact")
         assert answer.status_code == 200, answer.text
     manifests = "".join(path.read_text() for path in tmp_path.glob("packages/**/*.json"))
     assert "p%40ss" not in manifests
@@ -374,10 +287,10 @@ async def test_index_may_not_send_to_another_port(
     with package_index() as other:
         other.add("zebrafact")
         index.moved_to = f"{other.base}/files/zebrafact-1.0-py3-none-any.whl"
-        answer = await _install(service, "zebrafact")
+        answer = await install(service, "zebrafact")
         assert other.requests == 0
     assert answer.status_code in {422, 502}, answer.text
-    assert _wheels(tmp_path) == []
+    assert wheels(tmp_path) == []
 
 
 async def test_folder_of_wheels_is_an_index_too(
@@ -391,17 +304,6 @@ async def test_folder_of_wheels_is_an_index_too(
         tmp_path, fake_runner.socket, packages_index_url=index.url, packages_min_age_days=0
     )
     async with serving(create_app(settings)) as client:
-        answer = await _install(client, "zebrafact")
+        answer = await install(client, "zebrafact")
         assert answer.status_code == 200, answer.text
         assert answer.json()["installed"][0]["sha256"]
-
-
-async def test_installs_of_many_callers_at_once_all_end(
-    service: httpx.AsyncClient, index: PackageIndex
-) -> None:
-    names = [f"zebrafact{letter}x" for letter in "abc"]
-    for name in names:
-        index.add(name)
-    answers = await asyncio.gather(*(_install(service, name) for name in names))
-    assert {answer.status_code for answer in answers} == {200}
-    assert set(names) <= await _names(service)
