@@ -5,9 +5,12 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
+from sandbox.adapters import package_store, wheel_cache
+from sandbox.adapters.thread_work import in_thread
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_calls import install, listed, sets, wheels
 from sandbox_support.package_index import PackageIndex, package_index
@@ -62,6 +65,62 @@ async def test_hang_up_in_the_middle_of_a_download_leaves_nothing(
         stall.set()
     index.stall = None
     assert (await install(service, "zebrafact")).status_code == 200
+
+
+@pytest.mark.parametrize("step", [(wheel_cache, "write_json"), (package_store, "write_json")])
+async def test_hang_up_while_a_thread_writes_leaves_nothing(
+    service: httpx.AsyncClient,
+    index: PackageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: tuple[ModuleType, str],
+) -> None:
+    begun, may_go_on = [], threading.Event()
+    whole = getattr(*step)
+
+    def held_up(*arguments: object) -> None:
+        begun.append(step)
+        may_go_on.wait(30)
+        whole(*arguments)
+
+    index.add("zebrafact")
+    with monkeypatch.context() as patched:
+        patched.setattr(*step, held_up)
+        asked = asyncio.create_task(install(service, "zebrafact"))
+        await until(lambda: begun)
+        asked.cancel()  # closes the connection
+        behind = asyncio.create_task(install(service, "zebrafact"))
+        await asyncio.wait((asked, behind), timeout=0.5)
+        assert len(begun) == 1  # the next one does not write beside it
+        behind.cancel()
+        may_go_on.set()
+        folders = [tmp_path / "packages" / name for name in ("staging", "wheels", "sets")]
+        await until(lambda: not [path for folder in folders for path in folder.iterdir()])
+    assert (await install(service, "zebrafact")).status_code == 200
+    (made,) = (tmp_path / "packages" / "sets").glob("*/zebrafact.py")
+    assert made.read_text() == "VERSION = '1.0'\n"
+
+
+async def test_cancelled_work_of_a_thread_is_over_and_taken_back() -> None:
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> str:
+        has_begun.set()
+        may_go_on.wait(30)
+        done.append("done")
+        return "it"
+
+    task = asyncio.create_task(in_thread(work, undo=lambda what: done.append(f"{what} undone")))
+    await until(has_begun.is_set)
+    for _ in range(3):  # as the scopes do in which MCP requests run
+        task.cancel()
+        await asyncio.wait((task,), timeout=0.02)
+    assert not task.done()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["done", "it undone"]
 
 
 @pytest.mark.parametrize("changes", [{"packages_timeout_seconds": 2.0}])

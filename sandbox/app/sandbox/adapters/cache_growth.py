@@ -4,13 +4,14 @@ uv unpacks a wheel into its cache and copies it from there, so an archive bomb f
 the cache first. Only what is new since the start is measured: the rest may be large.
 """
 
-import asyncio
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from sandbox.adapters.thread_work import in_thread
 
 # Where uv puts what it unpacks: temporary folders at the top, then renamed into the archive.
 _ARCHIVES: Final = "archive-v0"
@@ -26,12 +27,15 @@ class CacheGrowth:
 
     async def exceeds(self, max_bytes: int) -> bool:
         """Whether what is new holds more bytes than that; counting stops there."""
-        return await asyncio.to_thread(self._exceeds, max_bytes)
+        return await in_thread(lambda: self._exceeds(max_bytes))
 
     async def discard(self) -> None:
         """Delete what is new."""
+        await in_thread(self._discard)
+
+    def _discard(self) -> None:
         for path in self._new():
-            await asyncio.to_thread(_delete, path)
+            _delete(path)
 
     def _exceeds(self, max_bytes: int) -> bool:
         total = 0

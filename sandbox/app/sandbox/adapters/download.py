@@ -3,7 +3,6 @@
 What comes is bytes to this service; another program, without a network, opens them.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import shutil
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 from sandbox.adapters.package_index import PackageIndex
+from sandbox.adapters.thread_work import in_thread
 from sandbox.errors import IndexUnavailable
 from sandbox.metrics import PACKAGE_DOWNLOADED
 from sandbox.packages.lock import LockedPackage
@@ -58,7 +58,7 @@ class Download:
         if package.size is not None and package.size > self._max_bytes:
             raise self._too_large(package)
         if package.url.startswith("file:"):
-            await asyncio.to_thread(self._copy, package, target)
+            await in_thread(lambda: self._copy(package, target))
             return
         for attempt in range(_TRIES):
             try:

@@ -8,7 +8,6 @@ DIR/staging/<random>/     what is being made; swept at each start
 DIR/default.json          the set that new sessions see
 """
 
-import asyncio
 import filecmp
 import hmac
 import math
@@ -24,7 +23,8 @@ from servicekit.logs import get_logger
 from servicekit.wire.execution import InstalledPackage
 
 from sandbox.adapters.json_file import read_json, write_json
-from sandbox.adapters.wheel_cache import walk
+from sandbox.adapters.thread_work import in_thread
+from sandbox.adapters.wheel_cache import delete, walk
 from sandbox.errors import InstallFailed
 from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
 from sandbox.packages.ports import PackageSet, UnpackedWheel
@@ -137,7 +137,9 @@ class PackageStore:
             The set can't be written: the disk may be full.
         """
         try:
-            return await asyncio.to_thread(self._assemble, set_id, wheels, wishes, is_trusted)
+            return await in_thread(
+                lambda: self._assemble(set_id, wheels, wishes, is_trusted), undo=self._undo
+            )
         except OSError as error:
             raise InstallFailed(
                 f"The packages could not be put together ({error.strerror}), and nothing was "
@@ -159,7 +161,11 @@ class PackageStore:
         bool
             Whether what is left fits.
         """
-        return await asyncio.to_thread(self._make_room, in_use, coming)
+        return await in_thread(lambda: self._make_room(in_use, coming))
+
+    def _undo(self, made: PackageSet) -> None:
+        self._sets.pop(made.set_id, None)
+        delete(made.path)
 
     def _make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel]) -> bool:
         kept = self._kept()
@@ -168,9 +174,9 @@ class PackageStore:
         gone = surplus(Kept(sets, kept.wheels), busy=busy, max_bytes=self._max_bytes)
         for name in gone.sets:
             self._sets.pop(name, None)
-            _delete(self._path(name))
+            delete(self._path(name))
         for name in gone.wheels:
-            _delete(self._root / "wheels" / name)
+            delete(self._root / "wheels" / name)
         if gone.sets or gone.wheels:
             log.info("packages.tidied", sets=len(gone.sets), wheels=len(gone.wheels))
         PACKAGE_STORE_SIZE.set(gone.left_bytes)
@@ -185,7 +191,7 @@ class PackageStore:
             for name in names:
                 bare = name.removesuffix(".json")
                 if name.startswith(".") or not {bare, f"{bare}.json"} <= names:
-                    _delete(folder / bare)
+                    delete(folder / bare)
                     (folder / name).unlink(missing_ok=True)
 
     def _assemble(
@@ -256,7 +262,11 @@ class PackageStore:
             "wishes": list(made.wishes),
         }
         staged.rename(made.path)
-        write_json(made.path.with_name(f"{made.set_id}.json"), manifest)
+        try:
+            write_json(made.path.with_name(f"{made.set_id}.json"), manifest)
+        except BaseException:
+            delete(made.path)
+            raise
 
     def _kept(self) -> Kept:
         sets: dict[str, tuple[float, frozenset[str]]] = {}
@@ -339,12 +349,6 @@ def _touch(path: Path) -> None:
         os.utime(path)
     except OSError:
         log.warning("packages.set_lost", set=path.name)
-
-
-def _delete(path: Path) -> None:
-    """Delete a folder and its description; the description first, so that no half is found."""
-    path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_key(path: Path) -> bytes:

@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from servicekit.logs import get_logger
 from sandbox.adapters.child_process import Finished, run_child
 from sandbox.adapters.download import Download
 from sandbox.adapters.json_file import read_json, write_json
+from sandbox.adapters.thread_work import in_thread
 from sandbox.adapters.unpack import UnpackOrder
 from sandbox.errors import InstallFailed, PackageRefused
 from sandbox.packages.lock import LockedPackage
@@ -78,40 +80,54 @@ class WheelCache:
         ------
         PackageRefused, IndexUnavailable, InstallFailed
             A rule refuses it, it can't be fetched, or it can't be unpacked.
+
+        Notes
+        -----
+        A call that is cancelled at its end may leave the whole wheel; see `discard`.
         """
-        folder = Path(tempfile.mkdtemp(dir=self._staging))
         try:
-            async with self._fetching:
-                await self._download.fetch(package, folder / "wheel")
-            tree = folder / "tree"
-            tree.mkdir(mode=0o755)
-            order = UnpackOrder(
-                parent=os.getpid(),
-                wheel=str(folder / "wheel"),
-                target=str(tree),
-                package=package.name,
-                version=package.version,
-                max_bytes=self._limits.total_bytes,
-                max_files=self._limits.files,
-                is_trusted=is_trusted,
-                is_compiled=is_same_python(python),
-            )
-            async with self._unpacking:
-                report = await _unpack(package, order)
-            return await asyncio.to_thread(self._publish, package, tree, report)
+            async with self._staged() as folder:
+                return await self._add(package, folder, is_trusted=is_trusted, python=python)
         except OSError as error:
             raise InstallFailed(
                 f"{package.name} could not be written ({error.strerror}); an operator can look at "
                 "the disk of SANDBOX_PACKAGES_DIR."
             ) from error
-        finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
-    async def discard(self, wheels: Iterable[UnpackedWheel]) -> None:
-        """Delete wheels that no set uses."""
-        for wheel in wheels:
-            wheel.path.with_name(f"{wheel.path.name}.json").unlink(missing_ok=True)
-            await asyncio.to_thread(shutil.rmtree, wheel.path, ignore_errors=True)
+    async def discard(self, packages: Iterable[LockedPackage]) -> None:
+        """Delete wheels that no set uses, as far as they are there."""
+        paths = [self._wheels / package.sha256 for package in packages]
+        await in_thread(lambda: _delete_all(paths))
+
+    @asynccontextmanager
+    async def _staged(self) -> AsyncIterator[Path]:
+        folder = Path(tempfile.mkdtemp(dir=self._staging))
+        try:
+            yield folder
+        finally:
+            await in_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    async def _add(
+        self, package: LockedPackage, folder: Path, *, is_trusted: bool, python: str
+    ) -> UnpackedWheel:
+        async with self._fetching:
+            await self._download.fetch(package, folder / "wheel")
+        tree = folder / "tree"
+        tree.mkdir(mode=0o755)
+        order = UnpackOrder(
+            parent=os.getpid(),
+            wheel=str(folder / "wheel"),
+            target=str(tree),
+            package=package.name,
+            version=package.version,
+            max_bytes=self._limits.total_bytes,
+            max_files=self._limits.files,
+            is_trusted=is_trusted,
+            is_compiled=is_same_python(python),
+        )
+        async with self._unpacking:
+            report = await _unpack(package, order)
+        return await in_thread(lambda: self._publish(package, tree, report))
 
     def _publish(
         self, package: LockedPackage, tree: Path, report: Mapping[str, Any]
@@ -131,7 +147,11 @@ class WheelCache:
         if path.exists():  # a folder whose description was lost
             shutil.rmtree(path)
         tree.rename(path)
-        write_json(path.with_name(f"{package.sha256}.json"), facts)
+        try:
+            write_json(path.with_name(f"{package.sha256}.json"), facts)
+        except BaseException:
+            delete(path)
+            raise
         return UnpackedWheel(package, path, size, len(entries), modules)
 
 
@@ -179,6 +199,21 @@ def _judge(package: LockedPackage, finished: Finished) -> Mapping[str, Any]:
 def first(entries: Iterator[Entry], count: int) -> Iterator[Entry]:
     """Return at most so many entries."""
     return (entry for entry, _ in zip(entries, range(count), strict=False))
+
+
+def delete(path: Path) -> None:
+    """Delete a folder and its description; the description first, so that no half is found."""
+    try:
+        path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("packages.not_deleted", name=path.name, reason=error.strerror)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _delete_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        delete(path)
 
 
 def walk(root: Path) -> Iterator[Entry]:

@@ -281,16 +281,15 @@ class Packages:
         interpreter: Interpreter,
     ) -> AsyncIterator[tuple[list[UnpackedWheel], bool]]:
         """Hold the closure's wheels; those that are new vanish if the block fails."""
-        fresh: list[UnpackedWheel] = []
+        fresh: list[LockedPackage] = []
 
         async def hold(package: LockedPackage) -> UnpackedWheel:
             if (known := self._wheels.find(package)) is not None:
                 return known
-            added = await self._wheels.add(
+            fresh.append(package)  # before it is there: a cancelled call may still have added it
+            return await self._wheels.add(
                 package, is_trusted=rules.is_trusted(package.name), python=interpreter.python
             )
-            fresh.append(added)
-            return added
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -308,7 +307,7 @@ class Packages:
                 )
             yield wheels, not fresh
         except BaseException as error:  # noqa: BLE001  # also when it is cancelled; raised again below
-            await asyncio.shield(self._wheels.discard(fresh))
+            await self._wheels.discard(fresh)
             raise _first_of(error) from None
 
     async def _apply(self, made: PackageSet, session_id: str | None, deadline: Deadline) -> None:

@@ -90,8 +90,8 @@ class Wheels(Protocol):
     async def add(self, package: LockedPackage, *, is_trusted: bool, python: str) -> UnpackedWheel:
         """Fetch a wheel by its hash and unpack it; no code of it runs."""
 
-    async def discard(self, wheels: Iterable[UnpackedWheel]) -> None:
-        """Delete wheels that no set uses."""
+    async def discard(self, packages: Iterable[LockedPackage]) -> None:
+        """Delete wheels that no set uses, as far as they are there."""
 
 
 class SetStore(Protocol):
