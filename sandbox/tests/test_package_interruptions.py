@@ -12,7 +12,7 @@ import pytest
 from sandbox.adapters import package_store, wheel_cache
 from sandbox.adapters.thread_work import in_thread
 from sandbox_support.fake_runner import FakeRunner
-from sandbox_support.package_calls import install, listed, sets, wheels
+from sandbox_support.package_calls import install, listed, open_session, sets, wheels
 from sandbox_support.package_index import PackageIndex, package_index
 from sandbox_support.serving import service_settings, serving, until
 
@@ -169,3 +169,44 @@ async def test_installs_of_many_callers_at_once_all_end(
     answers = await asyncio.gather(*(install(service, name) for name in names))
     assert {answer.status_code for answer in answers} == {200}
     assert set(names) <= await listed(service)
+
+
+async def test_session_that_runs_a_cell_holds_up_no_install_of_others(
+    service: httpx.AsyncClient, index: PackageIndex, fake_runner: FakeRunner
+) -> None:
+    for name in ("zebrafact", "giraffefact", "hippofact"):
+        index.add(name)
+    busy = await open_session(service)
+    await install(service, "zebrafact", session_id=busy)
+    fake_runner.held.add("6*7")
+    running = asyncio.create_task(
+        service.post("/execute", json={"code": "6*7", "session_id": busy})
+    )
+    await until(lambda: "6*7" in fake_runner.started)
+    waiting = [
+        asyncio.create_task(install(service, "giraffefact", session_id=busy)),
+        asyncio.create_task(
+            service.delete("/packages/zebrafact", params={"session_id": busy}),
+        ),
+    ]
+    async with asyncio.timeout(10):
+        assert (await install(service, "zebrafact", session_id=busy)).json()["already_present"]
+        assert (await install(service, "hippofact")).status_code == 200
+    assert not any(task.done() for task in (running, *waiting))
+    fake_runner.release.set()
+    assert [(await task).status_code for task in (running, *waiting)] == [200, 200, 200]
+    assert await listed(service, busy) == {"numpy", "giraffefact"}
+
+
+async def test_session_that_ends_during_its_install_leaves_nothing_of_it(
+    service: httpx.AsyncClient, index: PackageIndex, tmp_path: Path
+) -> None:
+    stall = await _stalled(index)
+    session = await open_session(service)
+    asked = asyncio.create_task(install(service, "zebrafact", session_id=session))
+    await until(lambda: index.downloads)
+    await service.delete(f"/sessions/{session}")
+    stall.set()
+    answer = await asked
+    assert (answer.status_code, answer.json().get("reason")) == (410, "deleted"), answer.text
+    assert wheels(tmp_path) == sets(tmp_path) == []

@@ -138,7 +138,8 @@ class PackageStore:
         """
         try:
             return await in_thread(
-                lambda: self._assemble(set_id, wheels, wishes, is_trusted), undo=self._undo
+                lambda: self._assemble(set_id, wheels, wishes, is_trusted),
+                undo=lambda made: self._forget(made.set_id),
             )
         except OSError as error:
             raise InstallFailed(
@@ -163,9 +164,25 @@ class PackageStore:
         """
         return await in_thread(lambda: self._make_room(in_use, coming))
 
-    def _undo(self, made: PackageSet) -> None:
-        self._sets.pop(made.set_id, None)
-        delete(made.path)
+    async def discard(self, set_id: str, in_use: frozenset[str]) -> None:
+        """Delete a set, and wheels that no other one is linked from, unless somebody sees it.
+
+        Parameters
+        ----------
+        in_use
+            As for `make_room`.
+        """
+        if set_id in in_use or (self._default is not None and self._default.set_id == set_id):
+            return
+        await in_thread(lambda: self._discard(set_id, in_use))
+
+    def _discard(self, set_id: str, in_use: frozenset[str]) -> None:
+        self._forget(set_id)
+        self._make_room(in_use, ())
+
+    def _forget(self, set_id: str) -> None:
+        self._sets.pop(set_id, None)
+        delete(self._path(set_id))
 
     def _make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel]) -> bool:
         kept = self._kept()
@@ -173,8 +190,7 @@ class PackageStore:
         busy = in_use | {_COMING} | ({self._default.set_id} if self._default else set())
         gone = surplus(Kept(sets, kept.wheels), busy=busy, max_bytes=self._max_bytes)
         for name in gone.sets:
-            self._sets.pop(name, None)
-            delete(self._path(name))
+            self._forget(name)
         for name in gone.wheels:
             delete(self._root / "wheels" / name)
         if gone.sets or gone.wheels:

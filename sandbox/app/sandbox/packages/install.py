@@ -10,11 +10,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
 from servicekit.deadline import Deadline
-from servicekit.errors import DeadlineExceeded, StackError, TooBusy
+from servicekit.errors import StackError
+from servicekit.hangup import ended
 from servicekit.logs import get_logger
 from servicekit.wire.execution import (
     InstalledPackage,
@@ -23,8 +25,9 @@ from servicekit.wire.execution import (
     PackageRequest,
 )
 
-from sandbox.errors import InstallFailed, PackageAwaitsApproval, PackageRefused
+from sandbox.errors import PackageAwaitsApproval, PackageRefused, RunnerDown
 from sandbox.metrics import PACKAGE_INSTALLS, PACKAGE_REFUSALS, PACKAGE_SECONDS
+from sandbox.packages.install_line import InstallLine, until
 from sandbox.packages.lock import LockedPackage, set_id
 from sandbox.packages.names import NameRules
 from sandbox.packages.objection import Objection, objected
@@ -46,12 +49,19 @@ from sandbox.sessions import LiveSession, Sessions
 
 log = get_logger()
 
-# Installs go one at a time; who would be later than this in the line is sent away.
-_WAITING_INSTALLS: Final = 32
 # The index's answer to a wish is asked for again after a while: releases are withdrawn.
 _RESOLVED_SECONDS: Final = 3600.0
 _RESOLVED_WISHES: Final = 256
 _LOGGED_CHARACTERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A set for a wish: whether it was there before, and whether all its wheels were."""
+
+    packages: PackageSet
+    was_there: bool
+    is_cached: bool
 
 
 class Packages:
@@ -75,8 +85,7 @@ class Packages:
         self._store = store
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._line = InstallLine(sessions)
         self._resolved: OrderedDict[tuple[str, ...], tuple[float, tuple[LockedPackage, ...]]] = (
             OrderedDict()
         )
@@ -135,16 +144,16 @@ class Packages:
             It was not installed, or only because another one needs it.
         """
         name = parse_wish(package, None).name
+        self._current(session_id)  # an unknown session is told so before any work
         interpreter = await self._inventory.interpreter(deadline)
-        async with self._my_turn(deadline):
+        async with self._line.turn(session_id, deadline) as session:
             current = self._current(session_id)
             if current is None or name not in current.wishes:
                 raise not_removable(name, current, interpreter)
-            async with _until(deadline.within(self._timeout_seconds), deadline):
+            async with until(deadline.within(self._timeout_seconds), deadline):
                 made = await self._without(name, current, interpreter)
-            await self._apply(made, session_id, deadline)
-            await self._store.make_room(self._sessions.package_sets())
-        log.info("packages.removed", package=name, members=len(made.packages))
+            await self._hand_over(made, session)
+        log.info("packages.removed", package=name, members=len(made.packages.packages))
         return await self.list_for(session_id, deadline=deadline)
 
     async def list_for(self, session_id: str | None, *, deadline: Deadline) -> PackageList:
@@ -168,31 +177,32 @@ class Packages:
         self, wish: Wish, session_id: str | None, deadline: Deadline
     ) -> PackageInstalled:
         started = monotonic()
-        self._current(session_id)  # an unknown session is told so before any work
+        current = self._current(session_id)  # an unknown session is told so before any work
         interpreter = await self._inventory.interpreter(deadline)
         if (there := preinstalled(wish, interpreter)) is not None:
             return there
         rules = self._rulebook.rules()
         if (objection := rules.objection(wish.name)) is not None:
             raise self._object([objection], wish)
-        async with self._my_turn(deadline):
+        if (there := present(wish, current)) is not None:
+            return there  # though a cell runs in that session
+        async with self._line.turn(session_id, deadline) as session:
             current = self._current(session_id)
             if (there := present(wish, current)) is not None:
                 return there
-            async with _until(deadline.within(self._timeout_seconds), deadline):
-                made, is_cached = await self._with(wish, current, interpreter)
-            await self._apply(made, session_id, deadline)
-            await self._store.make_room(self._sessions.package_sets())
+            async with until(deadline.within(self._timeout_seconds), deadline):
+                made = await self._with(wish, current, interpreter)
+            await self._hand_over(made, session)
         seconds = monotonic() - started
-        PACKAGE_SECONDS.labels(cached="yes" if is_cached else "no").observe(seconds)
+        PACKAGE_SECONDS.labels(cached="yes" if made.is_cached else "no").observe(seconds)
         log.info(
             "packages.installed",
             package=wish.name,
-            members=len(made.packages),
-            cached=is_cached,
+            members=len(made.packages.packages),
+            cached=made.is_cached,
             duration_ms=round(seconds * 1000, 1),
         )
-        return described(wish, made, current)
+        return described(wish, made.packages, current)
 
     def _object(self, objections: Sequence[Objection], wish: Wish) -> StackError:
         error = objected(objections)
@@ -202,33 +212,33 @@ class Packages:
 
     async def _with(
         self, wish: Wish, current: PackageSet | None, interpreter: Interpreter
-    ) -> tuple[PackageSet, bool]:
-        """Return a set with the wish added, and whether nothing had to be fetched for it."""
+    ) -> _Made:
+        """Return a set with the wish added."""
         members = () if current is None else current.packages
         pins = [_pin(each) for each in members if each.name != wish.name]
         wishes = (wish.name, *(() if current is None else current.wishes))
         return await self._make_set(wish, pins, _own(interpreter), wishes, interpreter)
 
-    async def _without(
-        self, name: str, current: PackageSet, interpreter: Interpreter
-    ) -> PackageSet:
+    async def _without(self, name: str, current: PackageSet, interpreter: Interpreter) -> _Made:
         """Return a set with what the other wishes need, at the versions that they have."""
         left = [
             each for each in current.packages if each.name in current.wishes and each.name != name
         ]
         if not left:
             identity = self._store.name_of(set_id((), python=interpreter.python))
-            return await self._store.assemble(identity, (), wishes=(), is_trusted=lambda _: True)
+            if (found := self._store.find(identity)) is not None:
+                return _Made(found, was_there=True, is_cached=True)
+            empty = await self._store.assemble(identity, (), wishes=(), is_trusted=lambda _: True)
+            return _Made(empty, was_there=False, is_cached=True)
         head, *others = left
         held = [_pin(each) for each in current.packages if each.name != name]
-        made, _ = await self._make_set(
+        return await self._make_set(
             Wish(head.name, head.version),
             [_pin(each) for each in others],
             [*_own(interpreter), *held],
             tuple(each.name for each in left),
             interpreter,
         )
-        return made
 
     async def _make_set(
         self,
@@ -237,16 +247,18 @@ class Packages:
         constraints: Sequence[str],
         wishes: Sequence[str],
         interpreter: Interpreter,
-    ) -> tuple[PackageSet, bool]:
+    ) -> _Made:
         closure = await self._closure(wish, pins, constraints, interpreter.python)
         wanted = tuple(each for each in closure if each.name not in interpreter.packages)
         rules = self._rulebook.rules()
-        found = [rules.dependency_objection(each.name) for each in wanted if each.name != wish.name]
-        if objections := [each for each in found if each is not None]:
+        doubts = [
+            rules.dependency_objection(each.name) for each in wanted if each.name != wish.name
+        ]
+        if objections := [each for each in doubts if each is not None]:
             raise self._object(objections, wish)
         identity = self._store.name_of(set_id(wanted, python=interpreter.python))
-        if (made := self._store.find(identity)) is not None:
-            return made, True
+        if (found := self._store.find(identity)) is not None:
+            return _Made(found, was_there=True, is_cached=True)
         async with self._unpacked(wanted, rules, wish, interpreter) as (wheels, is_cached):
             made = await self._store.assemble(
                 identity,
@@ -254,7 +266,7 @@ class Packages:
                 wishes=tuple(dict.fromkeys(wishes)),
                 is_trusted=rules.is_trusted,
             )
-        return made, is_cached
+        return _Made(made, was_there=False, is_cached=is_cached)
 
     async def _closure(
         self, wish: Wish, pins: Sequence[str], constraints: Sequence[str], python: str
@@ -310,56 +322,41 @@ class Packages:
             await self._wheels.discard(fresh)
             raise _first_of(error) from None
 
-    async def _apply(self, made: PackageSet, session_id: str | None, deadline: Deadline) -> None:
-        self._store.touch(made.set_id)
-        if session_id is None:
-            self._store.make_default(made.set_id)
-            return
-        async with self._sessions.use(session_id, deadline) as session:
-            await session.cell.use_packages(made.path)
-            session.package_set = made.set_id
+    async def _hand_over(self, made: _Made, session: LiveSession | None) -> None:
+        """Let the session see the set, or else new ones; a new set that nobody sees is deleted."""
+        name = made.packages.set_id
+        try:
+            self._store.touch(name)
+            if session is None:
+                self._store.make_default(name)
+            else:
+                await self._give(made.packages, session)
+        except BaseException:
+            if not made.was_there:
+                await self._store.discard(name, self._sessions.package_sets())
+            raise
+        await self._store.make_room(self._sessions.package_sets())
+
+    async def _give(self, made: PackageSet, session: LiveSession) -> None:
+        self._sessions.find(session.session_id)  # it may have ended in the meantime
+        # To its end, which comes soon: half of an exchange would cost the session.
+        giving = asyncio.ensure_future(session.cell.use_packages(made.path))
+        try:
+            await ended(giving)
+        finally:
+            if giving.exception() is None:
+                session.package_set = made.set_id
+        try:
+            giving.result()
+        except RunnerDown:
+            self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
+            raise
 
     def _current(self, session_id: str | None) -> PackageSet | None:
         if session_id is None:
             return self._store.default()
         session: LiveSession = self._sessions.find(session_id)
         return None if session.package_set is None else self._store.find(session.package_set)
-
-    @asynccontextmanager
-    async def _my_turn(self, deadline: Deadline) -> AsyncIterator[None]:
-        if self._waiting >= _WAITING_INSTALLS:
-            raise TooBusy(
-                f"{self._waiting} installs wait already. Try again later.", retry_after_seconds=5.0
-            )
-        self._waiting += 1
-        try:
-            async with _until(deadline, deadline):
-                await self._turn.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turn.release()
-
-
-@asynccontextmanager
-async def _until(limit: Deadline, deadline: Deadline) -> AsyncIterator[None]:
-    """End the block at the limit, and blame it: the request's deadline, or our own limit."""
-    try:
-        async with asyncio.timeout(limit.remaining()):
-            yield
-    except TimeoutError:
-        if not deadline.is_expired:
-            raise InstallFailed(
-                "The installation took too long and was stopped; nothing was installed. Try "
-                "again, or name a smaller package. An operator can raise "
-                "SANDBOX_PACKAGES_TIMEOUT_SECONDS."
-            ) from None
-        raise DeadlineExceeded(
-            "The time for this request ended before the package was installed; nothing was "
-            "changed. Try again with more time."
-        ) from None
 
 
 def _loggable(package: str) -> str | None:

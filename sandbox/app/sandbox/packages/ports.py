@@ -124,3 +124,6 @@ class SetStore(Protocol):
 
     async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
         """Delete what nobody uses until all fit; False when they do not."""
+
+    async def discard(self, set_id: str, in_use: frozenset[str]) -> None:
+        """Delete a set and what only it was linked from, unless somebody sees it."""
