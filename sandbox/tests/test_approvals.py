@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sandbox.adapters.approvals import main
 from sandbox.adapters.rules_folder import RulesFolder
+from sandbox.metrics import PACKAGES_WAITING
 from sandbox.packages.names import NamePolicy
 from sandbox.packages.rule_files import RuleFileError
 from sandbox_support.fake_runner import FakeRunner
@@ -93,6 +94,31 @@ async def test_name_that_an_operator_blocks_is_refused_from_then_on(
     assert (answer.status_code, answer.json()["rule"]) == (422, "blocked")
     main(["allow", "zebrafact"])
     assert (await _install(service, "zebrafact")).status_code == 200
+
+
+async def test_names_that_wait_are_counted_after_a_restart_and_until_they_are_let_in(
+    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex
+) -> None:
+    settings = service_settings(
+        tmp_path, fake_runner.socket, packages_index_url=index.url, packages_policy="ask-unlisted"
+    )
+
+    async def waiting(client: httpx.AsyncClient) -> str:
+        lines = (await client.get("/metrics")).text.splitlines()
+        name = "sandbox_packages_awaiting_approval "
+        return next(line for line in lines if line.startswith(name)).removeprefix(name)
+
+    async with serving(create_app(settings)) as client:
+        await _install(client, "zebrafact")
+        await _install(client, "giraffefact")
+        assert await waiting(client) == "2.0"
+    # What this process knows of the first service is forgotten.
+    RulesFolder(tmp_path / "other")
+    PACKAGES_WAITING.set(0)
+    async with serving(create_app(settings)) as client:
+        assert await waiting(client) == "2.0"
+        main(["allow", "zebrafact"])
+        assert await waiting(client) == "1.0"
 
 
 @pytest.mark.parametrize("policy", ["allow-list"])

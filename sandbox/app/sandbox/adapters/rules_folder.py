@@ -82,6 +82,8 @@ class RulesFolder:
         self._allow, self._block, self._policy = tuple(allow), tuple(block), policy
         self._seen = self._look()
         self._rules = self._join(self._read())
+        # Counted when it is asked for: an operator and earlier processes have their part in it.
+        PACKAGES_WAITING.set_function(self._count_waiting)
 
     def rules(self) -> NameRules:
         """Return the rules; a file that was changed is read again.
@@ -95,7 +97,6 @@ class RulesFolder:
                 log.info("packages.rules_read", allowed=len(self._rules.allowed))
             except (RuleFileError, OSError, ValueError) as error:
                 log.warning("packages.rules_kept", reason=str(error))
-            PACKAGES_WAITING.set(len(self.waiting()))
         return self._rules
 
     def ask(self, objections: Sequence[Objection], *, wish: str) -> None:
@@ -115,7 +116,6 @@ class RulesFolder:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = [{name: getattr(each, name) for name in Waiting.__slots__} for each in kept]
         write_json(self._folder / "waiting.json", entries)
-        PACKAGES_WAITING.set(len(kept))
         log.info("packages.approval_asked", packages=[each.name for each in objections], wish=wish)
 
     def waiting(self) -> tuple[Waiting, ...]:
@@ -129,6 +129,10 @@ class RulesFolder:
                 continue  # written by another version
         settled = self._rules.allowed | self._rules.blocked.keys()
         return tuple(each for each in found if each.name not in settled)
+
+    def _count_waiting(self) -> int:
+        self.rules()
+        return len(self.waiting())
 
     def _join(self, own: RuleData) -> NameRules:
         return name_rules(own, allow=self._allow, block=self._block, policy=self._policy)
