@@ -1,5 +1,6 @@
 """reference/configuration.md: every variable, from the settings classes themselves."""
 
+import os
 import inspect
 import re
 import tempfile
@@ -173,7 +174,10 @@ def _path_text(path: Path) -> str:
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
     temporary = Path(tempfile.gettempdir())
-    return f"$TMPDIR/{path.relative_to(temporary)}" if path.is_relative_to(temporary) else str(path)
+    if not path.is_relative_to(temporary):
+        return str(path)
+    # Whoever writes the page: each user has folders of a name of their own.
+    return f"$TMPDIR/{path.relative_to(temporary)}".replace(f"-{os.getuid()}", "-UID")
 
 
 _SIGNS: dict[type, tuple[str, str]] = {

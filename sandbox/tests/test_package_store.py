@@ -3,13 +3,16 @@
 # ruff: noqa: ASYNC240  # small looks at a local folder, with nothing else on the loop
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
+from sandbox.adapters.owned_folder import FolderError
 from sandbox.adapters.package_store import PackageStore
 from sandbox.packages.retention import Kept, surplus
 from sandbox.packages.tree import TreeLimits
+from sandbox.settings import SandboxSettings
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_calls import install, listed, open_session, sets, wheels
 from sandbox_support.package_index import PackageIndex, package_index, wheel
@@ -43,6 +46,55 @@ async def service(
         yield client
 
 
+def _store(folder: Path) -> PackageStore:
+    return PackageStore(folder, TreeLimits(1, 1), max_bytes=1)
+
+
+# ---------------------------------------------------------------- whose the folder is
+
+
+def test_folder_is_held_by_one_service_that_no_other_one_sweeps(tmp_path: Path) -> None:
+    first, second = _store(tmp_path), _store(tmp_path)
+    first.prepare()
+    (tmp_path / "staging" / "on-its-way").mkdir()
+    with pytest.raises(FolderError, match="Another sandbox works with"):
+        second.prepare()
+    assert (tmp_path / "staging" / "on-its-way").is_dir()
+    first.close()
+    with closing(second):
+        second.prepare()
+    assert not [*(tmp_path / "staging").iterdir()]
+
+
+def test_folder_that_others_may_write_to_is_closed_to_them(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with closing(_store(tmp_path / "open")) as store:
+        store.prepare()
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to others")
+@pytest.mark.parametrize("name", ["", "sets", "link"])
+def test_folder_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "packages"
+    (root / "sets").mkdir(parents=True)
+    if name == "link":
+        root = tmp_path / "link"
+        root.symlink_to(tmp_path / "packages")
+        os.chown(root, 12345, 12345, follow_symlinks=False)
+    else:
+        os.chown(root / name, 12345, 12345)
+    with closing(_store(root)) as store, pytest.raises(FolderError, match="belongs to user 12345"):
+        store.prepare()
+    assert {path.name for path in root.iterdir()} <= {"sets", "lock"}
+
+
+def test_folders_of_two_users_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SANDBOX_PACKAGES_DIR", raising=False)
+    assert SandboxSettings().packages_dir.name == f"sandbox-packages-{os.getuid()}"
+
+
 # ---------------------------------------------------------------- who sees what
 
 
@@ -73,9 +125,9 @@ async def test_sessions_of_another_user_can_read_a_set_and_list_none(
 
 async def test_name_of_a_set_is_no_other_stores_name(tmp_path: Path) -> None:
     def names(folder: str) -> str:
-        store = PackageStore(tmp_path / folder, TreeLimits(1, 1), max_bytes=1)
-        store.prepare()
-        return store.name_of("ab" * 32)
+        with closing(_store(tmp_path / folder)) as store:
+            store.prepare()
+            return store.name_of("ab" * 32)
 
     first, again, other = names("one"), names("one"), names("two")
     assert first == again  # also after a restart

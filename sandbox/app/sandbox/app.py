@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -62,20 +62,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Wiring]:
-        wiring = _wire(settings, runner=runner, resolver=resolver)
-        tasks = (
-            asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds)),
-            asyncio.create_task(wiring.reserve.keep()),
-            asyncio.create_task(wiring.sessions.keep()),
-        )
-        try:
-            yield wiring
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            wiring.reserve.give_up()
-            wiring.sessions.close_all()
+        with closing(_store(settings)) as store:
+            store.prepare()
+            async with _running(settings, _wire(settings, store, runner, resolver)) as wiring:
+                yield wiring
 
     return build_app(
         name="sandbox",
@@ -98,16 +88,39 @@ def create_app(
     )
 
 
+@asynccontextmanager
+async def _running(settings: SandboxSettings, wiring: Wiring) -> AsyncIterator[Wiring]:
+    """Do what goes on beside the requests, and end the sessions in the end."""
+    tasks = (
+        asyncio.create_task(_sweep(wiring.sessions, settings.session_idle_seconds)),
+        asyncio.create_task(wiring.reserve.keep()),
+        asyncio.create_task(wiring.sessions.keep()),
+    )
+    try:
+        yield wiring
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        wiring.reserve.give_up()
+        wiring.sessions.close_all()
+
+
+def _store(settings: SandboxSettings) -> PackageStore:
+    return PackageStore(
+        settings.packages_dir, _set_limits(settings), max_bytes=settings.packages_max_store_bytes
+    )
+
+
 def _wire(
-    settings: SandboxSettings, *, runner: CellRunner | None, resolver: Resolver | None
+    settings: SandboxSettings,
+    store: PackageStore,
+    runner: CellRunner | None,
+    resolver: Resolver | None,
 ) -> Wiring:
     runner = runner or SocketRunner(
         settings.runner_socket, connect_seconds=settings.connect_seconds
     )
-    store = PackageStore(
-        settings.packages_dir, _set_limits(settings), max_bytes=settings.packages_max_store_bytes
-    )
-    store.prepare()
     reserve = Reserve(
         runner, size=settings.spare_sessions, package_path=lambda: _path_of(store.default_place())
     )

@@ -53,7 +53,7 @@ class SandboxSettings(ServiceSettings):
         1800.0, description="seconds after which an idle session is ended"
     )
     packages_dir: Path = Field(
-        Path(tempfile.gettempdir()) / "sandbox-packages",
+        Path(tempfile.gettempdir()) / f"sandbox-packages-{os.getuid()}",
         description="folder of the installed package sets; the runner must be able to read it",
     )
     packages_index_url: str | None = Field(

@@ -2,6 +2,7 @@
 
 DIR/sets/<hmac>/          one set: what a session appends to its path
 DIR/sets/<hmac>.json      its members, and the hashes of their wheels
+DIR/lock                  held by the service
 DIR/key                   what makes the names of sets unguessable
 DIR/wheels/               the unpacked wheels that sets are linked from (wheel_cache.py)
 DIR/staging/<random>/     what is being made; swept at each start
@@ -12,7 +13,6 @@ import filecmp
 import hmac
 import math
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ from servicekit.logs import get_logger
 from servicekit.wire.execution import InstalledPackage
 
 from sandbox.adapters.json_file import read_json, write_json
+from sandbox.adapters.owned_folder import FolderError, OwnedFolder
 from sandbox.adapters.thread_work import in_thread
 from sandbox.adapters.wheel_cache import delete, walk
 from sandbox.errors import InstallFailed
@@ -40,7 +41,6 @@ log = get_logger()
 # rest sessions see nothing, where they run as another user.
 _FOLDERS: Final = {"sets": 0o711, "wheels": 0o700, "staging": 0o700, "rules": 0o700}
 _COMING: Final = "coming"
-_KEY_BYTES: Final = 32
 _CARELESS: Final = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "scripts"})
 
 
@@ -64,14 +64,24 @@ class PackageStore:
         self._sets: dict[str, PackageSet] = {}
         self._default: PackageSet | None = None
         self._key = b""
+        self._folder: OwnedFolder | None = None
 
     def prepare(self) -> None:
-        """Make the folders, sweep what an earlier process left half done, read the default."""
-        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        """Take the folder, sweep what an earlier process left half done, read the default.
+
+        Raises
+        ------
+        FolderError
+            It is not ours alone.
+        """
+        try:
+            self._folder = OwnedFolder(self._root, setting="SANDBOX_PACKAGES_DIR")
+        except FolderError as error:
+            log.error("packages.folder_refused", reason=str(error))  # noqa: TRY400  # it says all
+            raise
         for part, mode in _FOLDERS.items():
-            (self._root / part).mkdir(exist_ok=True)
-            (self._root / part).chmod(mode)
-        self._key = _read_key(self._root / "key")
+            self._folder.part(part, mode)
+        self._key = self._folder.secret("key")
         self._sweep()
         DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
         DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
@@ -81,6 +91,11 @@ class PackageStore:
             if self._default is None:
                 log.warning("packages.default_lost", set=name[:64])
         self._make_room(frozenset(), ())
+
+    def close(self) -> None:
+        """Let another service have the folder."""
+        if self._folder is not None:
+            self._folder.release()
 
     def touch(self, set_id: str) -> None:
         """Note that a set is used now."""
@@ -365,17 +380,6 @@ def _touch(path: Path) -> None:
         os.utime(path)
     except OSError:
         log.warning("packages.set_lost", set=path.name)
-
-
-def _read_key(path: Path) -> bytes:
-    """Return the secret in a file, which is made when it is missing."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key := secrets.token_bytes(_KEY_BYTES))
-    return key
 
 
 def _disk_bytes(folder: Path, part: Literal["free", "total"]) -> float:
