@@ -22,6 +22,7 @@ from sandbox.app import create_app
 
 # What does not shrink when it is packed, in the size of a small package.
 LARGE = os.urandom(400_000)
+DOWN, REFUSED = (502, ":package-index-down"), (422, ":package-refused")
 
 
 @pytest.fixture
@@ -343,6 +344,34 @@ async def test_index_may_not_send_to_another_port(
         assert other.requests == 0
     assert answer.status_code in {422, 502}, answer.text
     assert wheels(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("{base}/files/zebrafact-1.0-py3-none-any.whl", DOWN),
+        ("http://[half-an-address", REFUSED),
+        ("ftp://{host}/zebrafact-1.0-py3-none-any.whl", REFUSED),
+        ("file:///etc/passwd", REFUSED),
+    ],
+    ids=["loop", "broken", "ftp", "file"],
+)
+async def test_index_that_sends_astray_is_told_by_a_typed_error(
+    service: httpx.AsyncClient,
+    index: PackageIndex,
+    tmp_path: Path,
+    location: str,
+    expected: tuple[int, str],
+) -> None:
+    index.add("zebrafact")
+    host = index.base.removeprefix("http://")
+    index.wheels_moved_to = location.format(base=index.base, host=host)
+    answer = await install(service, "zebrafact")
+    assert answer.status_code == expected[0], answer.text
+    assert answer.json()["type"].endswith(expected[1])
+    assert not [*(tmp_path / "packages" / "staging").iterdir()]
+    index.wheels_moved_to = None
+    assert (await install(service, "zebrafact")).status_code == 200
 
 
 async def test_folder_of_wheels_is_an_index_too(

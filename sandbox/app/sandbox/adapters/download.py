@@ -27,6 +27,8 @@ _READ_SECONDS: Final = 30.0
 _TRIES: Final = 2
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
+# What a second try would not change.
+_IN_VAIN: Final = (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -64,8 +66,8 @@ class Download:
             try:
                 with target.open("wb") as file:
                     await self._stream(package, file)
-            except (httpx.TransportError, httpx.HTTPStatusError) as error:
-                if attempt == _TRIES - 1 or isinstance(error, httpx.UnsupportedProtocol):
+            except (httpx.RequestError, httpx.HTTPStatusError, httpx.InvalidURL) as error:
+                if attempt == _TRIES - 1 or isinstance(error, _IN_VAIN):
                     raise IndexUnavailable(
                         f"The package index did not deliver {package.filename} "
                         f"({type(error).__name__}), so nothing was installed. Try again later; an "
@@ -102,8 +104,14 @@ class Download:
                 if answer.status_code not in _REDIRECTS:
                     yield answer
                     return
-                url = urljoin(url, answer.headers.get("location", ""))
+                url = self._next_address(package, url, answer.headers.get("location", ""))
         raise httpx.TooManyRedirects("the index sends from address to address")
+
+    def _next_address(self, package: LockedPackage, url: str, location: str) -> str:
+        try:
+            return urljoin(url, location)
+        except ValueError:
+            raise _elsewhere(package) from None
 
     def _client(self, url: str) -> httpx.AsyncClient:
         address = urlsplit(url)
@@ -119,20 +127,13 @@ class Download:
 
     def _check_address(self, package: LockedPackage, url: str) -> None:
         """Hold the index to the ports that the resolver may use, and to its encryption."""
-        address = urlsplit(url)
-        with contextlib.suppress(ValueError):
-            port = address.port or _DEFAULT_PORTS.get(address.scheme)
-            is_downgrade = address.scheme == "http" and not any(
-                each.scheme == "http" for each in self._index.addresses
-            )
-            if port in self._index.ports and not is_downgrade:
+        with contextlib.suppress(ValueError, KeyError):  # of what is no address of the web
+            address = urlsplit(url)
+            port = address.port or _DEFAULT_PORTS[address.scheme]
+            schemes = {each.scheme for each in self._index.addresses}
+            if port in self._index.ports and address.scheme in {"https", *schemes}:
                 return
-        raise refusal(
-            "source",
-            package.name,
-            "The index sends to another address for its file, at a port or without an encryption "
-            "that the index itself does not use.",
-        )
+        raise _elsewhere(package)
 
     def _copy(self, package: LockedPackage, target: Path) -> None:
         source = Path(unquote(urlsplit(package.url).path)).resolve()
@@ -157,6 +158,15 @@ class Download:
             f"Its file {package.filename} has more than {self._max_bytes} bytes.",
             operator="An operator can raise SANDBOX_PACKAGES_MAX_SET_BYTES.",
         )
+
+
+def _elsewhere(package: LockedPackage) -> Exception:
+    return refusal(
+        "source",
+        package.name,
+        "The index sends to another address for its file, at a port or without an encryption "
+        "that the index itself does not use.",
+    )
 
 
 def _check_hash(package: LockedPackage, found: str) -> None:

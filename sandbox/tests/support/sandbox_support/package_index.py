@@ -109,6 +109,8 @@ class PackageIndex:
     key: str | None = None
     # Instead of a file: another address that it is said to have moved to.
     moved_to: str | None = None
+    # As `moved_to`, of wheels alone: what describes them stays.
+    wheels_moved_to: str | None = None
     # Files stop in the middle until this is set.
     stall: threading.Event | None = None
 
@@ -123,6 +125,10 @@ class PackageIndex:
         release = Release(f"{name}-{version}-py3-none-any.whl", content, **of_release)  # type: ignore[arg-type]  # passed on
         self.releases.setdefault(name, []).append(release)
         return release
+
+    def moved(self, path: str) -> str | None:
+        of_wheels = self.wheels_moved_to if path.endswith(".whl") else None
+        return of_wheels or self.moved_to
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
         self.requests += 1
@@ -166,8 +172,8 @@ def package_index(address: str = "127.0.0.1") -> Iterator[PackageIndex]:
             if index.key is not None and base64.b64decode(told).decode() != index.key:
                 self._send(401, "text/plain", b"who are you?", "www-authenticate: Basic")
                 return
-            if is_file and index.moved_to is not None:
-                self._send(302, "text/plain", b"", f"location: {index.moved_to}")
+            if is_file and (location := index.moved(self.path)) is not None:
+                self._send(302, "text/plain", b"", f"location: {location}")
                 return
             index.downloads += is_file and self.command == "GET"
             found = index.answer(self.path)
