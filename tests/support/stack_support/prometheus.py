@@ -203,7 +203,7 @@ def _configuration(
 def _without_discovery(
     text: str, name: str, *, instead: str = "static_configs: []", times: int = 1
 ) -> str:
-    pattern = rf"^( +)(- )?dns_sd_configs:\n +- names: \[{name}\]\n(?:\1  +[a-z_]+: .*\n)+"
+    pattern = rf'^( +)(- )?dns_sd_configs:\n +- names: \["{name}\."\]\n(?:\1  +[a-z_]+: .*\n)+'
     return _replaced(pattern, rf"\g<1>\g<2>{instead}\n", text, times=times)
 
 
