@@ -6,7 +6,6 @@ from dashboards.panel import Panel, Query, Threshold, or_none
 GOOD_IS_HIGH = (Threshold(None, "red"), Threshold(0.95, "orange"), Threshold(0.99, "green"))
 ANY_IS_BAD = (Threshold(None, "green"), Threshold(1, "red"))
 UP_OR_DOWN = {"0": ("down", "red"), "1": ("up", "green")}
-DOWN_IS_RED = (Threshold(None, "red"), Threshold(1, "green"))
 
 # No sample that a Prometheus before this one left.
 _FRESH = 'up{job="mcp-stack"} and timestamp(up{job="mcp-stack"}) > time() - 30'
@@ -126,7 +125,6 @@ BOARD = Board(
             kind="state-timeline",
             width=12,
             mappings=UP_OR_DOWN,
-            thresholds=DOWN_IS_RED,
         ),
         Panel(
             title="Dependencies",
@@ -142,7 +140,6 @@ BOARD = Board(
             kind="state-timeline",
             width=12,
             mappings=UP_OR_DOWN,
-            thresholds=DOWN_IS_RED,
         ),
         Panel(
             title="Chats",
@@ -203,7 +200,8 @@ BOARD = Board(
                     "{{alertname}} {{service}}",
                 ),
             ),
-            no_value="No alert fires.",
+            # It stands in every cell without a word, too.
+            no_value="-",
             kind="table",
             width=24,
             height=7,

@@ -82,7 +82,8 @@ class Panel:
     thresholds
         Colours by value; without any, the series have the palette's.
     mappings
-        Words in place of values (`0` reads `down`).
+        Words and colours in place of values (`0` reads `down`). A state timeline has them and no
+        thresholds, else it shows `1+` for `up` (grafana/grafana#71804).
     is_stacked
         The series are parts of one whole.
     """
@@ -178,7 +179,14 @@ _REDUCE: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 
 _OPTIONS: Mapping[Kind, Json] = {
     "timeseries": {
-        "legend": {**_LEGEND, "displayMode": "table", "calcs": ["lastNotNull", "max"]},
+        "legend": {
+            **_LEGEND,
+            "displayMode": "table",
+            "calcs": ["lastNotNull", "max"],
+            # There is room for three lines: the highest come first.
+            "sortBy": "Max",
+            "sortDesc": True,
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
     "stat": {
@@ -190,7 +198,8 @@ _OPTIONS: Mapping[Kind, Json] = {
         "textMode": "auto",
     },
     "state-timeline": {
-        "legend": _LEGEND,
+        # The words stand in the bands; a gap would be one of its states, called as `noValue`.
+        "legend": {**_LEGEND, "showLegend": False},
         "tooltip": {"mode": "single", "sort": "none"},
         "mergeValues": True,
         "showValue": "auto",

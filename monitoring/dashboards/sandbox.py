@@ -1,7 +1,7 @@
 """Sandbox: places, waiting, how code ends, how fast it is killed, what it uses."""
 
 from dashboards.board import Board
-from dashboards.panel import Panel, Query, Threshold, or_none, that_happened
+from dashboards.panel import Panel, Query, or_none, that_happened
 
 
 def _quantile(share: float, metric: str) -> str:
@@ -189,12 +189,6 @@ BOARD = Board(
                 "2": ("degraded", "orange"),
                 "3": ("active", "green"),
             },
-            thresholds=(
-                Threshold(None, "red"),
-                Threshold(1, "purple"),
-                Threshold(2, "orange"),
-                Threshold(3, "green"),
-            ),
         ),
         Panel(
             title="Packages",

@@ -79,8 +79,8 @@ BOARD = Board(
         ),
         Panel(
             title="CPU",
-            description="Processor time of each process; 1 is one whole core.",
-            unit="short",
+            description="Processor time of each process; 100 % is one whole core.",
+            unit="percentunit",
             queries=(
                 Query(
                     "sum by (service) "
@@ -112,7 +112,7 @@ BOARD = Board(
             no_value="no process gave its figures",
         ),
         Panel(
-            title="Running since",
+            title="Running for",
             description="Time since each process started; a fall to zero is a restart.",
             unit="s",
             queries=(

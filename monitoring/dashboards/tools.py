@@ -1,7 +1,7 @@
 """MCP and tools: what is called, how it ends, how long it takes, and who offers it."""
 
 from dashboards.board import Board, Variable
-from dashboards.overview import DOWN_IS_RED, UP_OR_DOWN
+from dashboards.overview import UP_OR_DOWN
 from dashboards.panel import Panel, Query, or_none, that_happened
 
 _CALLS = 'mcp_tool_executions_total{tool_name=~"$tool"'
@@ -88,11 +88,13 @@ BOARD = Board(
         ),
         Panel(
             title="Time spent, by tool",
-            description="Seconds of work per second: which tool costs most, all calls together.",
+            description="Seconds of work in the time shown: which tool costs most, all calls "
+            "together.",
             unit="s",
             queries=(
                 Query(
-                    f"topk(10, sum by (tool_name) (rate({_SECONDS}_sum{_MATCH}[$__range])) > 0)",
+                    "topk(10, sum by (tool_name) "
+                    f"(increase({_SECONDS}_sum{_MATCH}[$__range])) > 0)",
                     "{{tool_name}}",
                 ),
             ),
@@ -108,7 +110,6 @@ BOARD = Board(
             kind="state-timeline",
             width=12,
             mappings=UP_OR_DOWN,
-            thresholds=DOWN_IS_RED,
         ),
         Panel(
             title="Lost connections",

@@ -197,6 +197,25 @@ def test_panel_is_complete(board: dict[str, Any], panel: dict[str, Any]) -> None
     assert all(target["range"] is not shows_one_value for target in panel["targets"])
 
 
+def test_state_timelines_show_words() -> None:
+    found = [panel for _, panel in panels() if panel["type"] == "state-timeline"]
+
+    assert len(found) == 4
+    for panel in found:
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["mappings"], panel["title"]
+        # With thresholds Grafana shows `< 1` and `1+` in their place (grafana/grafana#71804).
+        assert defaults["color"]["mode"] != "thresholds", panel["title"]
+
+
+def test_empty_cells_of_tables_say_nothing() -> None:
+    found = [panel for _, panel in panels() if panel["type"] == "table"]
+
+    assert found
+    # Grafana writes it into every cell of a label that a series has not.
+    assert {panel["fieldConfig"]["defaults"]["noValue"] for panel in found} == {"-"}
+
+
 @pytest.mark.parametrize(("board", "panel"), PANELS)
 def test_panel_asks_for_what_exists(board: dict[str, Any], panel: dict[str, Any]) -> None:
     variables = {each["name"] for each in board["templating"]["list"]} | BUILT_IN
