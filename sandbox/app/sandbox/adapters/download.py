@@ -117,13 +117,20 @@ class Download:
         address = urlsplit(url)
         host, port = address.hostname or "", address.port or _DEFAULT_PORTS[address.scheme]
         is_checked = address.scheme == "https" and not self._index.is_insecure(host, port)
-        return httpx.AsyncClient(
-            trust_env=False,
-            proxy=self._index.proxy_for(address.scheme, host),
-            verify=self._index.tls if is_checked else False,
-            timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
-            headers={"accept-encoding": "identity"},
-        )
+        try:
+            return httpx.AsyncClient(
+                trust_env=False,
+                proxy=self._index.proxy_for(address.scheme, host),
+                verify=self._index.tls if is_checked else False,
+                timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+                headers={"accept-encoding": "identity"},
+            )
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+            # A file of certificates that is not there; a proxy of an unknown kind, or of SOCKS.
+            raise IndexUnavailable(
+                f"The package index can't be reached ({type(error).__name__}), so nothing was "
+                "installed; an operator can check the proxy and certificate settings."
+            ) from error
 
     def _check_address(self, package: LockedPackage, url: str) -> None:
         """Hold the index to the ports that the resolver may use, and to its encryption."""
@@ -136,7 +143,10 @@ class Download:
         raise _elsewhere(package)
 
     def _copy(self, package: LockedPackage, target: Path) -> None:
-        source = Path(unquote(urlsplit(package.url).path)).resolve()
+        try:
+            source = Path(unquote(urlsplit(package.url).path)).resolve()
+        except ValueError:  # a NUL in it
+            raise _elsewhere(package) from None
         if not any(source.is_relative_to(folder.resolve()) for folder in self._index.folders):
             raise refusal("source", package.name, "Its file lies outside of the index's folders.")
         try:

@@ -7,6 +7,7 @@ from typing import Final
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from servicekit.deadline import Deadline
+from servicekit.errors import DeadlineExceeded
 
 from sandbox.cells import CellRunner, CellSession
 from sandbox.errors import RunnerDown
@@ -34,11 +35,25 @@ class CellInventory:
         self._asking = asyncio.Lock()
 
     async def interpreter(self, deadline: Deadline) -> Interpreter:
-        """Return the cell interpreter and what it has; it is asked once."""
+        """Return the cell interpreter and what it has; it is asked once.
+
+        Raises
+        ------
+        RunnerDown
+            It can't be asked.
+        DeadlineExceeded
+            The request's time ended first, or while another one asked.
+        """
         if self._known is None:
-            async with self._asking:
-                if self._known is None:
-                    self._known = await self._ask(deadline)
+            try:
+                async with asyncio.timeout(deadline.remaining()), self._asking:
+                    if self._known is None:
+                        self._known = await self._ask(deadline)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    "The time for this request ended before the sandbox had listed its "
+                    "interpreter's packages. Try again with more time."
+                ) from None
         return self._known
 
     async def _ask(self, deadline: Deadline) -> Interpreter:

@@ -168,7 +168,7 @@ class PackageIndex:
             return None
         try:
             found = netrc.netrc(self.settings["NETRC"]).authenticators(asked.hostname or "")
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, ValueError, netrc.NetrcParseError):  # ValueError: no text
             return None
         return None if found is None else (found[0], found[2] or "")
 

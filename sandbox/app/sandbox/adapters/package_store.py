@@ -9,13 +9,13 @@ DIR/staging/<random>/     what is being made; swept at each start
 DIR/default.json          the set that new sessions see
 """
 
-import filecmp
 import hmac
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,23 +25,20 @@ from servicekit.wire.execution import InstalledPackage
 from sandbox.adapters.json_file import read_json, write_json
 from sandbox.adapters.owned_folder import FolderError, OwnedFolder
 from sandbox.adapters.thread_work import in_thread
-from sandbox.adapters.wheel_cache import delete, walk
+from sandbox.adapters.wheel_cache import delete
+from sandbox.adapters.wheel_links import link_all
 from sandbox.errors import InstallFailed
 from sandbox.metrics import DISK_FREE, DISK_SIZE, PACKAGE_STORE_SIZE
 from sandbox.packages.ports import PackageSet, UnpackedWheel
-from sandbox.packages.refusal import refusal
 from sandbox.packages.retention import Kept, surplus
 from sandbox.packages.tree import TreeLimits, check_count, check_total
-from sandbox.packages.wheel import module_of
 
 log = get_logger()
 
-# Folders that careless packages bring at the top: the first one's is kept, nobody imports them.
 # Who knows the name of a set, which no one can guess, may read it; nobody may list them. Of the
 # rest sessions see nothing, where they run as another user.
 _FOLDERS: Final = {"sets": 0o711, "wheels": 0o700, "staging": 0o700, "rules": 0o700}
 _COMING: Final = "coming"
-_CARELESS: Final = frozenset({"tests", "test", "testing", "docs", "doc", "examples", "scripts"})
 
 
 class PackageStore:
@@ -121,10 +118,13 @@ class PackageStore:
         return None if self._default is None else (self._default.set_id, self._default.path)
 
     def make_default(self, set_id: str) -> None:
-        """Let new sessions see this set, also after a restart."""
+        """Let new sessions see this set, also after a restart; raises `InstallFailed`."""
         if self._default is not None:
             self.touch(self._default.set_id)  # sessions that are opened right now may still get it
-        write_json(self._root / "default.json", {"set": set_id})
+        try:
+            write_json(self._root / "default.json", {"set": set_id})
+        except OSError as error:
+            raise _failed(error) from error
         self._default = self.find(set_id)
 
     async def assemble(
@@ -157,10 +157,7 @@ class PackageStore:
                 undo=lambda made: self._forget(made.set_id),
             )
         except OSError as error:
-            raise InstallFailed(
-                f"The packages could not be put together ({error.strerror}), and nothing was "
-                "installed; an operator can look at the disk of SANDBOX_PACKAGES_DIR."
-            ) from error
+            raise _failed(error) from error
 
     async def make_room(self, in_use: frozenset[str], coming: Sequence[UnpackedWheel] = ()) -> bool:
         """Delete the sets that nobody used for the longest until all fit into the bound.
@@ -176,8 +173,16 @@ class PackageStore:
         -------
         bool
             Whether what is left fits.
+
+        Raises
+        ------
+        InstallFailed
+            The disk can't be read.
         """
-        return await in_thread(lambda: self._make_room(in_use, coming))
+        try:
+            return await in_thread(lambda: self._make_room(in_use, coming))
+        except OSError as error:
+            raise _failed(error) from error
 
     async def discard(self, set_id: str, in_use: frozenset[str]) -> None:
         """Delete a set, and wheels that no other one is linked from, unless somebody sees it.
@@ -193,7 +198,8 @@ class PackageStore:
 
     def _discard(self, set_id: str, in_use: frozenset[str]) -> None:
         self._forget(set_id)
-        self._make_room(in_use, ())
+        with suppress(OSError):  # the next install tidies, and says what is wrong
+            self._make_room(in_use, ())
 
     def _forget(self, set_id: str) -> None:
         self._sets.pop(set_id, None)
@@ -248,40 +254,12 @@ class PackageStore:
         made = PackageSet(set_id, self._path(set_id), members, tuple(sorted(wishes)))
         staged = Path(tempfile.mkdtemp(dir=self._root / "staging"))
         try:
-            self._link_all(staged, wheels, is_trusted)
+            link_all(staged, wheels, is_trusted)
             self._publish(staged, made)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         self._sets[set_id] = made
         return made
-
-    def _link_all(
-        self, staged: Path, wheels: Sequence[UnpackedWheel], is_trusted: Callable[[str], bool]
-    ) -> None:
-        owners: dict[Path, UnpackedWheel] = {}
-        modules: dict[str, UnpackedWheel] = {}
-        # The well-known ones first: where two bring one file, theirs is kept.
-        for wheel in sorted(wheels, key=lambda each: not is_trusted(each.package.name)):
-            for entry in walk(wheel.path):
-                place, source = staged / entry.path, wheel.path / entry.path
-                if source.is_dir():
-                    if place in owners:
-                        raise _shadowing(wheel, owners[place], entry.path)
-                    place.mkdir(mode=0o755, exist_ok=True)
-                elif place in owners or place.is_dir():
-                    other = owners.get(place)
-                    if other is None or not _may_share(
-                        entry.path, source, place, (wheel, other), is_trusted
-                    ):
-                        raise _shadowing(wheel, other, entry.path)
-                else:
-                    first = modules.setdefault(module_of(entry.path) or entry.path, wheel)
-                    if first is not wheel and not _is_shared(
-                        entry.path, (wheel, first), is_trusted
-                    ):
-                        raise _shadowing(wheel, first, entry.path)
-                    _link(source, place)
-                    owners[place] = wheel
 
     def _publish(self, staged: Path, made: PackageSet) -> None:
         """Write the list of members, then rename: folder and list together are a set."""
@@ -331,48 +309,11 @@ class PackageStore:
             return None
 
 
-def _may_share(
-    path: str,
-    source: Path,
-    place: Path,
-    owners: tuple[UnpackedWheel, UnpackedWheel],
-    is_trusted: Callable[[str], bool],
-) -> bool:
-    """Whether two wheels may bring a file of one path; the first one's is kept."""
-    if "/" not in path and not path.endswith((".py", ".so")):
-        return True  # a licence or a note
-    return _is_shared(path, owners, is_trusted) or filecmp.cmp(source, place, shallow=False)
-
-
-def _is_shared(
-    path: str, owners: tuple[UnpackedWheel, UnpackedWheel], is_trusted: Callable[[str], bool]
-) -> bool:
-    """Whether two wheels may bring one module, in files of one kind or of two.
-
-    Of two kinds Python takes the folder before the file, and the library before the source: so a
-    module can be replaced by a file beside its own.
-    """
-    if "__pycache__" in path.split("/"):
-        return True  # our own; the sources beside them are compared
-    is_careless = path.partition("/")[0] in _CARELESS
-    return is_careless or all(is_trusted(each.package.name) for each in owners)
-
-
-def _shadowing(wheel: UnpackedWheel, other: UnpackedWheel | None, path: str) -> Exception:
-    of = "another package" if other is None else other.package.name
-    return refusal(
-        "shadows",
-        wheel.package.name,
-        f"It brings {path[:80]}, which belongs to {of}, with another content.",
-        operator="An operator who knows it can install it for a session without the other one.",
+def _failed(error: OSError) -> InstallFailed:
+    return InstallFailed(
+        f"The packages could not be put together ({error.strerror}), and nothing was installed; an "
+        "operator can look at the disk of SANDBOX_PACKAGES_DIR."
     )
-
-
-def _link(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place, follow_symlinks=False)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, place, follow_symlinks=False)
 
 
 def _touch(path: Path) -> None:

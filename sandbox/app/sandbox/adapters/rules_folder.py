@@ -113,9 +113,12 @@ class RulesFolder:
                 before.times + 1 if before else 1,
             )
         kept = list(known.values())[-_MAX_WAITING:]
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = [{name: getattr(each, name) for name in Waiting.__slots__} for each in kept]
-        write_json(self._folder / "waiting.json", entries)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_json(self._folder / "waiting.json", entries)
+        except OSError as error:  # who asked is told the names, and can pass them on
+            log.warning("packages.waiting_not_noted", reason=error.strerror)
         log.info("packages.approval_asked", packages=[each.name for each in objections], wish=wish)
 
     def waiting(self) -> tuple[Waiting, ...]:

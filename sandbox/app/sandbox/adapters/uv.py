@@ -13,8 +13,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import uv
 from servicekit.errors import StackError
+from servicekit.hangup import ended
 from servicekit.logs import get_logger
 
 from sandbox.adapters.cache_growth import CacheGrowth
@@ -42,6 +43,8 @@ from sandbox.packages.resolver_words import (
 
 log = get_logger()
 
+_REQUIREMENTS: Final = "requirements.txt"
+_CONSTRAINTS: Final = "constraints.txt"
 # Text of a closure with all its files: the largest known ones are some 100 KiB.
 _MAX_TEXT_BYTES: Final = 4 << 20
 _WATCH_SECONDS: Final = 0.2
@@ -170,17 +173,21 @@ class Uv:
         exclude_newer: datetime | None,
     ) -> Finished:
         age = [] if exclude_newer is None else ["--exclude-newer", exclude_newer.isoformat()]
-        async with _folder("".join(f"{line}\n" for line in lines)) as folder:
-            limits = folder / "constraints.txt"
-            limits.write_text("".join(f"{line}\n" for line in constraints), "ascii")
-            return await self._watched(wish, self._run(
-                # --no-build-package would do for one; --no-build holds for the whole closure.
-                "pip", "compile", "--no-config", "--no-build", "--format", "pylock.toml",
-                "--no-header", "--no-annotate", *age,
-                "--python", sys.executable, "--python-version", python,
-                "--constraints", str(limits), str(folder / "requirements.txt"),
-                home=folder,
-            ))  # fmt: skip
+        try:
+            with _folder(lines, constraints) as folder:
+                return await self._watched(wish, self._run(
+                    # --no-build-package would do for one; --no-build holds for the whole closure.
+                    "pip", "compile", "--no-config", "--no-build", "--format", "pylock.toml",
+                    "--no-header", "--no-annotate", *age,
+                    "--python", sys.executable, "--python-version", python,
+                    "--constraints", str(folder / _CONSTRAINTS), str(folder / _REQUIREMENTS),
+                    home=folder,
+                ))  # fmt: skip
+        except OSError as error:
+            raise InstallFailed(
+                f"The package tool could not be run ({error.strerror}), and nothing was installed; "
+                "an operator can look at the disks of SANDBOX_PACKAGES_DIR and of temporary files."
+            ) from error
 
     async def _watched(self, wish: Wish, work: Coroutine[Any, Any, Finished]) -> Finished:
         """Run a resolution, and stop it when its cache grows too large.
@@ -188,7 +195,7 @@ class Uv:
         From an index that can't send parts of a file uv fetches whole wheels, and unpacks them.
         """
         growth = CacheGrowth(self._options.cache)
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         try:
             while not (await asyncio.wait((task,), timeout=_WATCH_SECONDS))[0]:
                 if await growth.exceeds(self._options.max_cache_bytes):
@@ -201,7 +208,7 @@ class Uv:
             return task.result()
         except BaseException:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
             raise
         finally:
             # Wheels that the resolver unpacked are of no use to anybody: see wheel_cache.py.
@@ -292,9 +299,10 @@ def _read_lock(wish: Wish, text: str, python: str) -> tuple[LockedPackage, ...]:
         ) from None
 
 
-@asynccontextmanager
-async def _folder(requirements: str) -> AsyncIterator[Path]:
+@contextmanager
+def _folder(requirements: Sequence[str], constraints: Sequence[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sandbox-uv-") as name:
         folder = Path(name)
-        (folder / "requirements.txt").write_text(requirements, "ascii")
+        for file, lines in ((_REQUIREMENTS, requirements), (_CONSTRAINTS, constraints)):
+            (folder / file).write_text("".join(f"{line}\n" for line in lines), "ascii")
         yield folder

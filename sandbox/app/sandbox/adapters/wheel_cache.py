@@ -12,10 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from servicekit.logs import get_logger
 
@@ -126,17 +126,16 @@ class WheelCache:
             is_compiled=is_same_python(python),
         )
         async with self._unpacking:
-            report = await _unpack(package, order)
-        return await in_thread(lambda: self._publish(package, tree, report))
+            modules = await _unpack(package, order)
+        return await in_thread(lambda: self._publish(package, tree, modules))
 
     def _publish(
-        self, package: LockedPackage, tree: Path, report: Mapping[str, Any]
+        self, package: LockedPackage, tree: Path, modules: tuple[str, ...]
     ) -> UnpackedWheel:
         # Counted again, by somebody who has not read the archive.
         entries = list(first(walk(tree), self._limits.files + 1))
         size = check_tree(entries, self._limits, package=package.name)
         path = self._wheels / package.sha256
-        modules = tuple(str(each)[:100] for each in report.get("modules", ()))
         facts = {
             "name": package.name,
             "version": package.version,
@@ -160,40 +159,50 @@ def is_same_python(python: str) -> bool:
     return python.split(".")[:2] == [str(part) for part in sys.version_info[:2]]
 
 
-async def _unpack(package: LockedPackage, order: UnpackOrder) -> Mapping[str, Any]:
+async def _unpack(package: LockedPackage, order: UnpackOrder) -> tuple[str, ...]:
     finished = await run_child(
         order.to_words(),
         environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
         folder=Path(order.target),
         max_text_bytes=_MAX_REPORT_BYTES,
     )
-    return _judge(package, finished)
+    return judge(package, finished)
 
 
-def _judge(package: LockedPackage, finished: Finished) -> Mapping[str, Any]:
-    """Read the unpacker's report; it is data, whatever the wheel did to its writer."""
+def judge(package: LockedPackage, finished: Finished) -> tuple[str, ...]:
+    """Return the modules of the unpacker's report: data, whatever the wheel did to its writer.
+
+    Raises
+    ------
+    PackageRefused
+        The unpacker refused the wheel.
+    InstallFailed
+        It wrote no report.
+    """
     try:
         # The report is whole even if the compiler, which comes after it, met its end.
         report = json.loads(finished.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         report = None
-    if not isinstance(report, dict):
-        log.warning(
-            "packages.unpack_failed",
-            package=package.name,
-            status=finished.code,
-            words=finished.stderr[-500:],
-        )
-        raise InstallFailed(f"{package.name} could not be unpacked; nothing was installed.")
-    if "refused" in report:
-        raise PackageRefused(
-            str(report["refused"])[:500],
-            rule=report.get("rule") if report.get("rule") in WHEEL_RULES else "archive",
-            package=package.name,
-            meant=None,
-            operator=operator if isinstance(operator := report.get("operator"), str) else None,
-        )
-    return report
+    match report:
+        case {"refused": str(why)}:
+            rule, operator = report.get("rule"), report.get("operator")
+            raise PackageRefused(
+                why[:500],
+                rule=rule if isinstance(rule, str) and rule in WHEEL_RULES else "archive",
+                package=package.name,
+                meant=None,
+                operator=operator if isinstance(operator, str) else None,
+            )
+        case {"modules": [*modules]}:
+            return tuple(str(each)[:100] for each in modules)
+    log.warning(
+        "packages.unpack_failed",
+        package=package.name,
+        status=finished.code,
+        words=finished.stderr[-500:],
+    )
+    raise InstallFailed(f"{package.name} could not be unpacked; nothing was installed.")
 
 
 def first(entries: Iterator[Entry], count: int) -> Iterator[Entry]:

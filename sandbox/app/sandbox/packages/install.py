@@ -25,7 +25,7 @@ from servicekit.wire.execution import (
     PackageRequest,
 )
 
-from sandbox.errors import PackageAwaitsApproval, PackageRefused, RunnerDown
+from sandbox.errors import InstallFailed, PackageAwaitsApproval, PackageRefused, RunnerDown
 from sandbox.metrics import PACKAGE_INSTALLS, PACKAGE_REFUSALS, PACKAGE_SECONDS
 from sandbox.packages.install_line import InstallLine, until
 from sandbox.packages.lock import LockedPackage, set_id
@@ -335,7 +335,10 @@ class Packages:
             if not made.was_there:
                 await self._store.discard(name, self._sessions.package_sets())
             raise
-        await self._store.make_room(self._sessions.package_sets())
+        try:
+            await self._store.make_room(self._sessions.package_sets())
+        except InstallFailed as error:  # what was asked for is done
+            log.warning("packages.not_tidied", reason=error.detail)
 
     async def _give(self, made: PackageSet, session: LiveSession) -> None:
         self._sessions.find(session.session_id)  # it may have ended in the meantime
