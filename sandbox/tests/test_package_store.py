@@ -1,6 +1,7 @@
 """Package sets and wheels on disk: shared, bounded, removed."""
 
 # ruff: noqa: ASYNC240  # small looks at a local folder, with nothing else on the loop
+import hmac
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -133,7 +134,10 @@ async def test_name_of_a_set_is_no_other_stores_name(tmp_path: Path) -> None:
     first, again, other = names("one"), names("one"), names("two")
     assert first == again  # also after a restart
     assert len({first, other, "ab" * 32}) == 3
-    assert (tmp_path / "one" / "key").stat().st_mode & 0o777 == 0o600
+    key = tmp_path / "one" / "key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.write_bytes(b"")  # by a service that was killed at that moment
+    assert names("one") not in {first, hmac.new(b"", b"ab" * 32, "sha256").hexdigest()}
 
 
 async def test_one_request_serves_a_session_and_all_new_ones(

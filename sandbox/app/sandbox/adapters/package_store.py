@@ -68,17 +68,14 @@ class PackageStore:
 
         Raises
         ------
-        FolderError
-            It is not ours alone.
+        FolderError, OSError
+            It is not ours alone, or can't be written.
         """
         try:
-            self._folder = OwnedFolder(self._root, setting="SANDBOX_PACKAGES_DIR")
-        except FolderError as error:
+            self._take_folder()
+        except (FolderError, OSError) as error:
             log.error("packages.folder_refused", reason=str(error))  # noqa: TRY400  # it says all
             raise
-        for part, mode in _FOLDERS.items():
-            self._folder.part(part, mode)
-        self._key = self._folder.secret("key")
         self._sweep()
         DISK_FREE.set_function(lambda: _disk_bytes(self._root, "free"))
         DISK_SIZE.set_function(lambda: _disk_bytes(self._root, "total"))
@@ -88,6 +85,12 @@ class PackageStore:
             if self._default is None:
                 log.warning("packages.default_lost", set=name[:64])
         self._make_room(frozenset(), ())
+
+    def _take_folder(self) -> None:
+        self._folder = OwnedFolder(self._root, setting="SANDBOX_PACKAGES_DIR")
+        for part, mode in _FOLDERS.items():
+            self._folder.part(part, mode)
+        self._key = self._folder.secret("key")
 
     def close(self) -> None:
         """Let another service have the folder."""
