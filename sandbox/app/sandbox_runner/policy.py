@@ -138,22 +138,25 @@ class ArgumentTest:
 class SyscallRule:
     """The verdict `then` if any of `tests` holds (or there are none), else `otherwise`.
 
-    If any of `unless` holds, the answer is `otherwise` in any case.
+    If any of `unless` holds, the answer is `otherwise` in any case, and else `PRETEND` if any of
+    `pretended` holds.
     """
 
     then: Verdict
     tests: tuple[ArgumentTest, ...] = ()
     otherwise: Verdict = REFUSE
     unless: tuple[ArgumentTest, ...] = ()
+    pretended: tuple[ArgumentTest, ...] = ()
 
 
+_CLONE_FILES: Final = 0x00000400
 _CLONE_PARENT: Final = 0x00008000
 _CLONE_THREAD: Final = 0x00010000
 _CLONE_NEW_NAMESPACES: Final = 0x7E020000
 """Cgroup, uts, ipc, user, pid, net and mount namespaces."""
 
 _ALLOWED: Final = """
-read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek
+read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close lseek
 fstat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
 getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat
 symlink symlinkat ftruncate fsync fdatasync sync_file_range dup dup2 dup3 pipe pipe2
@@ -213,11 +216,13 @@ _FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 # die with its warden.
 _PRCTL_OPTIONS: Final = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 
-# SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER, SO_PASSCRED,
-# SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, and the two newer
-# ones for times. Not SO_PEERPIDFD, which gives a descriptor of the warden, nor those that attach
-# a program.
-_SOCKET_OPTIONS: Final = (2, 3, 4, 7, 8, 9, 13, 16, 17, 20, 21, 30, 38, 39, 66, 67)
+# SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_PASSCRED, SO_PEERCRED, SO_RCVTIMEO,
+# SO_SNDTIMEO, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, and the two newer ones for times. Not
+# SO_PEERPIDFD, which gives a descriptor of the warden, nor those that attach a program.
+_SOCKET_OPTIONS: Final = (2, 3, 4, 9, 13, 16, 17, 20, 21, 30, 38, 39, 66, 67)
+# SO_SNDBUF, SO_RCVBUF: what waits in a socket is memory that the warden does not see.
+_BUFFER_OPTIONS: Final = (7, 8)
+_CLOSE_RANGE_UNSHARE: Final = 2
 
 _MODE_ARGUMENTS: Final = {"open": 2, "openat": 3, "creat": 1}
 """The calls that make files, and which argument is the mode."""
@@ -269,8 +274,17 @@ def syscall_rules(
         ),
         # Blocks beyond a file's end, which the other modes give, are bounded by no limit.
         "fallocate": _one_of(1, (0,), otherwise=Verdict(errno.EOPNOTSUPP)),
-        "getsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
-        "setsockopt": _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
+        "getsockopt": _one_of(
+            2, (*_SOCKET_OPTIONS, *_BUFFER_OPTIONS), otherwise=Verdict(errno.ENOPROTOOPT)
+        ),
+        "setsockopt": replace(
+            _one_of(2, _SOCKET_OPTIONS, otherwise=Verdict(errno.ENOPROTOOPT)),
+            pretended=tuple(ArgumentTest(2, option) for option in _BUFFER_OPTIONS),
+        ),
+        # A thread with descriptors of its own has as many again as its process may have.
+        "close_range": SyscallRule(
+            ALLOW, unless=(ArgumentTest(2, _CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_UNSHARE),)
+        ),
         "mmap": _maps(),
         # Of another process of the same user these would change limits and processors.
         "prlimit64": _one_of(0, (0, OWN_PID)),
@@ -284,10 +298,13 @@ def syscall_rules(
         farewell = ArgumentTest(0, _SIGCONT, mask=_FAREWELL_MASK)
         # A child of its parent's would be the warden's own, which it has to reap one by one.
         sibling = ArgumentTest(0, _CLONE_PARENT, mask=_CLONE_PARENT)
-        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell, sibling))
+        # A thread with descriptors of its own: see close_range.
+        apart = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_FILES)
+        rules["clone"] = SyscallRule(ALLOW, (no_namespace,), unless=(farewell, sibling, apart))
         rules |= {name: SyscallRule(ALLOW) for name in _PROCESS_CALLS}
     else:
-        is_thread = ArgumentTest(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW_NAMESPACES)
+        thread = _CLONE_THREAD | _CLONE_FILES
+        is_thread = ArgumentTest(0, thread, mask=thread | _CLONE_NEW_NAMESPACES)
         rules["clone"] = SyscallRule(ALLOW, (is_thread,))
         rules |= {name: SyscallRule(REFUSE) for name in _PROCESS_CALLS}
     # In a folder that others reach too, such a file would run as its owner for all of them.

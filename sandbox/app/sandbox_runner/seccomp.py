@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox_runner import kernel
-from sandbox_runner.policy import OWN_PID, UNKNOWN, ArgumentTest, SyscallRule, Verdict
+from sandbox_runner.policy import OWN_PID, PRETEND, UNKNOWN, ArgumentTest, SyscallRule, Verdict
 from sandbox_runner.syscalls import ARCHITECTURES, Architecture
 
 _LOAD: Final = 0x20
@@ -147,6 +147,8 @@ def _leaf(rule: SyscallRule) -> tuple[Instruction, ...]:
     steps: list[Instruction] = []
     for test in rule.unless:
         steps += _test(test, rule.otherwise)
+    for test in rule.pretended:
+        steps += _test(test, PRETEND)
     for test in rule.tests:
         steps += _test(test, rule.then)
     last = rule.otherwise if rule.tests else rule.then

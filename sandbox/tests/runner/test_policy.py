@@ -6,7 +6,14 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_runner.policy import OWN_PID, ArgumentTest, SyscallRule, Verdict, syscall_rules
+from sandbox_runner.policy import (
+    OWN_PID,
+    PRETEND,
+    ArgumentTest,
+    SyscallRule,
+    Verdict,
+    syscall_rules,
+)
 from sandbox_runner.seccomp import Program, assemble
 from sandbox_runner.syscalls import ARCHITECTURES
 
@@ -14,6 +21,8 @@ PID = 4321
 ALLOW = 0x7FFF0000
 KILL = 0x80000000
 NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
+
+NO_OPTION = Verdict(errno.ENOPROTOOPT)
 
 MODES = [(False, False), (False, True), (True, False), (True, True)]
 
@@ -52,6 +61,8 @@ def expected(rule: SyscallRule | None, arguments: tuple[int, ...]) -> int:
         return 0x00050000 | errno.ENOSYS
     if holds(rule.unless, arguments):
         return answer(rule.otherwise)
+    if holds(rule.pretended, arguments):
+        return answer(PRETEND)
     is_let_through = not rule.tests or holds(rule.tests, arguments)
     return answer(rule.then if is_let_through else rule.otherwise)
 
@@ -251,9 +262,29 @@ def test_blocks_are_reserved_up_to_a_files_end_alone(mode: tuple[bool, bool]) ->
 
 @pytest.mark.parametrize("name", ["getsockopt", "setsockopt"])
 def test_options_of_sockets_give_no_process_and_take_no_program(name: str) -> None:
-    for option, is_allowed in ((7, True), (4, True), (77, False), (76, False), (26, False)):
+    for option, is_allowed in ((9, True), (4, True), (77, False), (76, False), (26, False)):
         arguments = (3, 1, option, 0, 0, 0)
         assert (verdict("x86_64", (False, True), name, arguments) == ALLOW) is is_allowed
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_the_buffers_of_a_socket_keep_their_size(machine: str, mode: tuple[bool, bool]) -> None:
+    # SO_SNDBUF and SO_RCVBUF do nothing; SO_SNDBUFFORCE and SO_RCVBUFFORCE do not exist.
+    for option, found in ((7, PRETEND), (8, PRETEND), (32, NO_OPTION), (33, NO_OPTION)):
+        arguments = (3, 1, option, 0, 4, 0)
+        assert verdict(machine, mode, "setsockopt", arguments) == answer(found)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_no_thread_has_descriptors_of_its_own(machine: str, mode: tuple[bool, bool]) -> None:
+    for flags, is_allowed in ((0x3D0F00, True), (0x10D00, True), (0x10900, False)):
+        found = verdict(machine, mode, "clone", (flags, 0, 0, 0, 0, 0))
+        assert (found == ALLOW) is is_allowed
+    for flags, is_allowed in ((0, True), (4, True), (2, False), (6, False)):
+        found = verdict(machine, mode, "close_range", (3, 2**32 - 1, flags, 0, 0, 0))
+        assert (found == ALLOW) is is_allowed
 
 
 @pytest.mark.parametrize("scoped", [False, True])
