@@ -18,8 +18,9 @@ _KILL_PATIENCE_SECONDS: Final = 30.0
 _STOP_PATIENCE_SECONDS: Final = 5.0
 _SLEEP_PATIENCE_SECONDS: Final = 0.2
 _CLEAN_LOOKS: Final = 2
-_STILL: Final = frozenset({b"T", b"Z", b"X"})
-"""Stopped, ended, gone."""
+_ENDED: Final = frozenset({b"Z", b"X"})
+_STILL: Final = _ENDED | {b"T"}
+"""Ended, gone, stopped."""
 _ASLEEP: Final = _STILL | {b"D"}
 """Or deep in the kernel, as who waits for its child to begin a program: it can't be stopped."""
 
@@ -73,6 +74,7 @@ class ProcessTree:
 
     def __init__(self, root: int, root_in_proc: int, *, is_scoped: bool, is_single: bool) -> None:
         self.root = root
+        self._root_in_proc = root_in_proc
         self._is_scoped = is_scoped
         self._is_single = is_single
         self._exit: Exit | None = None
@@ -143,9 +145,10 @@ class ProcessTree:
     def usage(self) -> Usage:
         """Return what the session uses now; of a session that has ended, nothing."""
         if self._is_single:
-            return _usage(_read(self._status))
+            return _usage(_of_the_living(self._root_in_proc, _read(self._status)))
         self.reap()  # who has ended counts until then, and has nobody else to do it
-        parts = [_usage(status_of(pid)) for pid in descendants(own_number_in_proc())]
+        pids = list(descendants(own_number_in_proc()))
+        parts = [_usage(_of_the_living(pid, status_of(pid))) for pid in pids]
         return Usage(sum(part.memory_bytes for part in parts), sum(part.tasks for part in parts))
 
     def latest_peak_bytes(self) -> int:
@@ -160,7 +163,9 @@ class ProcessTree:
 
     def latest_usage(self) -> Usage:
         """Return what the session used at the last call of `latest_peak_bytes`, or now."""
-        return _usage(self._latest_status) if self._is_single else self.usage()
+        if not self._is_single:
+            return self.usage()
+        return _usage(_of_the_living(self._root_in_proc, self._latest_status))
 
     def _signal(self, number: int) -> None:
         try:
@@ -218,12 +223,34 @@ def descendants(root: int) -> Iterator[int]:
             pending.append(child)
 
 
-def status_of(pid: int) -> bytes:
-    """Return ``/proc/PID/status``, nothing if it has ended."""
+def status_of(pid: int | str) -> bytes:
+    """Return ``/proc/PID/status``, of a thread ``PID/task/TID``; nothing if it has ended."""
     try:
         return kernel.ask(f"/proc/{pid}/status")
     except OSError:
         return b""
+
+
+def _of_the_living(pid: int, status: bytes) -> bytes:
+    """Return the status of a process that tells of its memory, also if its first thread has ended.
+
+    Then ``/proc/PID/status`` says nothing of memory, which the others still have.
+    """
+    if not _is_without_first_thread(status):
+        return status
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            other = status_of(f"{pid}/task/{thread}")
+            if status_word(other, MEMORY_LINES[0]):
+                return other
+    except OSError:
+        return status  # it ended while we looked
+    return status
+
+
+def _is_without_first_thread(status: bytes) -> bool:
+    has_ended = status_word(status, b"State") in _ENDED
+    return has_ended and status_number(status, b"Threads") > 1
 
 
 def _is_still(pid: int, still: frozenset[bytes]) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from sandbox_runner import client
 from sandbox_runner.client import RunnerSession
 from sandbox_runner.launch import RunnerProcess
+from sandbox_runner.protocol import Limits
 from sandbox_runner.tree import ProcessTree
 
 StartRunner = Callable[..., RunnerProcess]
@@ -120,3 +121,33 @@ def test_what_is_swapped_out_or_in_huge_pages_counts_as_memory(
     assert tree.usage().memory_bytes == 15 << 10
     assert tree.usage().tasks == 3
     tree.close()
+
+
+# A process whose first thread has ended says nothing of its memory under its own number.
+_WITHOUT_FIRST_THREAD = """
+import ctypes, os, threading, time
+def work():
+    time.sleep(0.05)
+    kept = [b"x" * (1 << 20) for _ in range(96)]
+    time.sleep(1)
+    os._exit(0)
+def leave():
+    threading.Thread(target=work).start()
+    ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_memory_of_a_process_whose_first_thread_has_ended_counts(
+    with_programs: RunnerProcess,
+) -> None:
+    code = "if os.fork() == 0: leave()\ntime.sleep(0.8)"
+    with RunnerSession(with_programs.socket, limits=Limits(memory_bytes=64 << 20)) as session:
+        session.run(_WITHOUT_FIRST_THREAD)
+        assert session.run(code).done.status == "memory"
+
+
+def test_worker_whose_first_thread_has_ended_is_bounded(runner: RunnerProcess) -> None:
+    with RunnerSession(runner.socket, limits=Limits(memory_bytes=64 << 20)) as session:
+        session.run(_WITHOUT_FIRST_THREAD)
+        done = session.run("leave()", 2.0).done
+        assert done.status in {"memory", "crashed"}, done
