@@ -198,8 +198,8 @@ flock
 """Landlock does not govern these: the archive and copy functions call them and must not fail.
 
 flock: whoever may read a file may lock it, and so hold up all others who use it, as the installer
-its cache. Locks by fcntl, which databases use, are real; to lock out others they need the right to
-write.
+its cache. Locks by fcntl, which databases use, need the right to write, and are real where there
+may be somebody to lock out.
 """
 
 _NO_ATTRIBUTES: Final = "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr".split()
@@ -207,9 +207,11 @@ _NO_ATTRIBUTES: Final = "getxattr lgetxattr fgetxattr listxattr llistxattr flist
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what isatty and asyncio ask for.
 _IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
-# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_*,
-# F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN and F_NOTIFY (signals, watching), not F_SETPIPE_SZ.
-_FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_OFD_GETLK, F_DUPFD_CLOEXEC,
+# F_GETPIPE_SZ. Not F_SETOWN and F_NOTIFY (signals, watching), not F_SETPIPE_SZ.
+_FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 36, 1030, 1032)
+# F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
+_LOCKING_COMMANDS: Final = (6, 7, 37, 38)
 
 # PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ,
 # PR_GET_NO_NEW_PRIVS, PR_SET_VMA (names of glibc's arenas). Not PR_SET_PDEATHSIG: a worker must
@@ -247,7 +249,7 @@ _ADDRESSABLE_SOCKETS: Final = (2, 3)
 
 
 def syscall_rules(
-    *, allow_subprocesses: bool, is_signal_scope_active: bool
+    *, allow_subprocesses: bool, is_signal_scope_active: bool, shares_files: bool = True
 ) -> Mapping[str, SyscallRule]:
     """Return the rule of each system call by name; a call without one does not exist (ENOSYS).
 
@@ -258,6 +260,9 @@ def syscall_rules(
     is_signal_scope_active
         Whether Landlock keeps signals inside the session. Otherwise, or where there is nobody
         else to signal, a worker may signal only itself.
+    shares_files
+        Whether other processes may write to the same files. Otherwise each lock is granted and
+        none is made: they are the kernel's memory, which no limit bounds.
     """
     rules = {name: SyscallRule(ALLOW) for name in _ALLOWED}
     rules |= {name: SyscallRule(REFUSE) for name in _REFUSED}
@@ -265,7 +270,12 @@ def syscall_rules(
     rules |= {name: SyscallRule(Verdict(errno.EOPNOTSUPP)) for name in _NO_ATTRIBUTES}
     rules |= {
         "ioctl": _one_of(1, _IOCTL_REQUESTS, otherwise=Verdict(errno.ENOTTY)),
-        "fcntl": _one_of(1, _FCNTL_COMMANDS),
+        "fcntl": _one_of(1, (*_FCNTL_COMMANDS, *_LOCKING_COMMANDS))
+        if shares_files
+        else replace(
+            _one_of(1, _FCNTL_COMMANDS),
+            pretended=tuple(ArgumentTest(1, command) for command in _LOCKING_COMMANDS),
+        ),
         "prctl": _one_of(0, _PRCTL_OPTIONS),
         # One end of a datagram pair could still send to any socket on a path or of a known name.
         "socketpair": replace(

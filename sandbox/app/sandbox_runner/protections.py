@@ -123,7 +123,9 @@ def _filter(settings: RunnerSettings, *, is_scoped: bool) -> tuple[Program | Non
     if architecture is None:
         return None, Protection("seccomp", "unavailable", "no table for this architecture")
     rules = syscall_rules(
-        allow_subprocesses=settings.subprocesses, is_signal_scope_active=is_scoped
+        allow_subprocesses=settings.subprocesses,
+        is_signal_scope_active=is_scoped,
+        shares_files=settings.subprocesses or settings.workspace_rule is not None,
     )
     program = seccomp.assemble(rules, architecture)
     verdict = probe.try_filter(program, architecture, allow_subprocesses=settings.subprocesses)

@@ -181,3 +181,37 @@ def test_program_runs_where_programs_may(
     else:
         assert run.done.error is not None
         assert run.done.error.type == "PermissionError"
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete", "truncate", "persist"])
+def test_connections_to_one_database_take_turns(data: RunnerSession, mode: str) -> None:
+    code = f"""
+import sqlite3, threading
+def connect(patience=30):
+    return sqlite3.connect("many.db", timeout=patience, isolation_level=None)
+with connect() as first:
+    first.execute("pragma journal_mode={mode}")
+    first.execute("create table counts(n)")
+    first.execute("insert into counts values (0)")
+def count():
+    mine = connect()
+    for _ in range(25):
+        mine.execute("begin immediate")
+        n, = mine.execute("select n from counts").fetchone()
+        mine.execute("update counts set n = ?", (n + 1,))
+        mine.execute("commit")
+threads = [threading.Thread(target=count) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+holder, other = connect(), connect(0)
+holder.execute("begin immediate")
+try: other.execute("begin immediate")
+except sqlite3.OperationalError as error: refusal = str(error)
+holder.execute("rollback")
+kinds = connect().execute("pragma journal_mode").fetchone()[0]
+(connect().execute("select n from counts").fetchone(), refusal, kinds,
+ connect().execute("pragma integrity_check").fetchone()[0])
+"""
+    kept = mode if mode == "wal" else "delete"  # the others are a connection's own
+    done = data.run(code, RUN_SECONDS).done
+    assert done.result == f"((100,), 'database is locked', '{kept}', 'ok')", done

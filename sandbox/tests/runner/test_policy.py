@@ -287,6 +287,21 @@ def test_no_thread_has_descriptors_of_its_own(machine: str, mode: tuple[bool, bo
         assert (found == ALLOW) is is_allowed
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_locks_are_made_where_there_is_somebody_to_lock_out(is_shared: bool) -> None:
+    native = ARCHITECTURES["x86_64"]
+    rules = syscall_rules(
+        allow_subprocesses=False, is_signal_scope_active=False, shares_files=is_shared
+    )
+    program = assemble(rules, native)
+    number = native.numbers["fcntl"]
+    for command in (6, 7, 37, 38):
+        found = execute(program, number, native.audit, (3, command, 0, 0, 0, 0))
+        assert found == (ALLOW if is_shared else answer(PRETEND))
+    for command in (5, 36):
+        assert execute(program, number, native.audit, (3, command, 0, 0, 0, 0)) == ALLOW
+
+
 @pytest.mark.parametrize("scoped", [False, True])
 def test_no_childs_end_undoes_the_stop(scoped: bool) -> None:
     for flags, is_allowed in ((17, True), (0x4100 | 17, True), (18, False), (0x4100 | 18, False)):
