@@ -7,12 +7,15 @@ either before its time.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sandbox_runner.frames import ProtocolError
 from sandbox_runner.message_fields import members, only, string
 
 _MOST_SECONDS: Final = 2.0**63
+# The names of the fields, a kind, and two numbers of 20 digits and more.
+_ENTRY_BYTES: Final = 128
 
 FileKind: TypeAlias = Literal["file", "folder", "link", "other"]
 FileReason: TypeAlias = Literal[
@@ -109,6 +112,11 @@ class FileEntry:
     kind: FileKind
     size_bytes: int
     modified: float
+
+
+def json_bytes(path: str) -> int:
+    """Return how long an entry is as JSON, at most: a byte of its path may become six."""
+    return len(encode_basestring_ascii(path)) + _ENTRY_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,11 +319,21 @@ _EVENT_NAMES: Final[Mapping[type[Event], str]] = {
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the frame of an event."""
+    """Return the frame of an event.
+
+    Raises
+    ------
+    ValueError
+        It is longer than the service takes.
+    """
     if isinstance(event, FileEvent):
-        return encode_frame(FrameKind.JSON, dump(file_messages.event_message(event)))
-    message = {"event": _EVENT_NAMES[type(event)], **given_members(event)}
-    return encode_frame(FrameKind.JSON, dump(message))
+        message = file_messages.event_message(event)
+    else:
+        message = {"event": _EVENT_NAMES[type(event)], **given_members(event)}
+    payload = dump(message)
+    if len(payload) > MAX_EVENT_BYTES:
+        raise ValueError(f"an event of {len(payload)} bytes is over the cap")
+    return encode_frame(FrameKind.JSON, payload)
 
 
 def parse_event(frame: Frame) -> Event:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
 
-from sandbox_runner.file_messages import FileEntry, FileList, FileReason
+from sandbox_runner.file_messages import FileEntry, FileList, FileReason, json_bytes
+from sandbox_runner.frames import MAX_EVENT_BYTES
 from sandbox_runner.slot_changes import entry_of, is_too_long
 from sandbox_runner.slot_path import (
     MAX_DEPTH,
@@ -24,6 +25,7 @@ from sandbox_runner.slot_path import (
 from sandbox_runner.slot_walk import SlotWalk
 
 MAX_LISTED: Final = 10_000
+_MAX_LISTED_BYTES: Final = MAX_EVENT_BYTES // 2
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: should it be a pipe after all, nobody waits for its other end.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -44,15 +46,17 @@ def list_files(slot: int) -> FileList:
     """Return what is in a folder, sorted by path; so much of it as a listing may hold."""
     walk = SlotWalk(slot, max_depth=MAX_DEPTH)
     entries: list[FileEntry] = []
+    room_bytes = _MAX_LISTED_BYTES
     is_cut = False
     for found in walk:
         if is_too_long(found.path):
             is_cut = True
-        elif len(entries) >= MAX_LISTED:
+            continue
+        room_bytes -= json_bytes(found.path)
+        if len(entries) >= MAX_LISTED or room_bytes < 0:
             is_cut = True
             break
-        else:
-            entries.append(entry_of(found.path, found.status))
+        entries.append(entry_of(found.path, found.status))
     entries.sort(key=lambda entry: entry.path)
     return FileList(tuple(entries), is_truncated=is_cut or not walk.is_whole)
 

@@ -326,3 +326,17 @@ def test_second_write_within_one_tick_of_the_clock_shows(tmp_path: Path) -> None
         assert watch.since_last() == FileChanges()
     finally:
         os.close(folder)
+
+
+def test_listing_of_names_that_grow_as_json_is_cut_and_the_session_lives(
+    session: RunnerSession,
+) -> None:
+    # 9,900 bytes that are no UTF-8, six characters each as JSON: 14 MiB.
+    session.run(
+        "import os\nfor n in range(9_900): os.close(os.open(b'%05d' % n + b'\\xff' * 240, 0x41))",
+        30.0,
+    )
+    listed = session.files()
+    assert listed.is_truncated
+    assert len(listed.entries) > 1000
+    assert session.run("6 * 7").done.result == "42"

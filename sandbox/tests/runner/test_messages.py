@@ -213,3 +213,15 @@ def test_path_stays_below_its_folder_or_is_refused(path: str) -> None:
         assert "/" not in name
         assert "\0" not in name
     assert not os.path.relpath(os.path.join("/slot", *names), "/slot").startswith("..")  # noqa: PTH118  # text
+
+
+@given(entries=st.lists(ENTRIES, max_size=20).map(tuple))
+def test_entry_is_no_longer_than_is_counted_for_it(entries: tuple[FileEntry, ...]) -> None:
+    message = protocol.encode_event(FileList(entries, is_truncated=False))
+    assert len(message) < 100 + sum(file_messages.json_bytes(entry.path) for entry in entries)
+
+
+def test_event_that_is_longer_than_a_service_takes_is_not_sent() -> None:
+    long = protocol.Refused("bad-request", "x" * protocol.MAX_EVENT_BYTES)
+    with pytest.raises(ValueError, match="over the cap"):
+        protocol.encode_event(long)
