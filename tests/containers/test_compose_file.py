@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sandbox_runner.fork_plans import OTHER_TASKS
+from sandbox_runner.fork_plans import OTHER_TASKS, tasks_of_others
 from sandbox_runner.settings import RunnerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,12 +135,24 @@ def test_the_host_s_folders_are_mounted_where_they_belong_and_no_wider() -> None
 
 def test_a_session_meets_its_own_limit_before_the_runner_meets_its() -> None:
     """Where sessions share a user, a thread bomb ends at RLIMIT_NPROC, see `ForkPlans`."""
-    said = re.search(r"pids_limit: (\d+)", SERVICES["sandbox-runner"])
     usual = RunnerSettings(socket="", slots_dir="")
-    others = (2 + 16) * usual.slots
+    wardens_and_workers = 2 * usual.slots
 
+    assert most_tasks() > wardens_and_workers + tasks_of_others(usual) + usual.processes
+
+
+def test_sessions_that_all_use_what_they_may_leave_room_for_more() -> None:
+    """Threads stay while a session is frozen: one caller could have so many."""
+    usual = RunnerSettings(socket="", slots_dir="")
+    warden = 1
+
+    assert most_tasks() > usual.slots * (usual.processes + warden) + OTHER_TASKS
+
+
+def most_tasks() -> int:
+    said = re.search(r"pids_limit: (\d+)", SERVICES["sandbox-runner"])
     assert said is not None
-    assert int(said[1]) > others + OTHER_TASKS + usual.processes
+    return int(said[1])
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -9,7 +9,8 @@ from sandbox_runner.control import Claim
 from sandbox_runner.protocol import Refused
 from sandbox_runner.visitor import Visitor
 
-_OPEN_PATIENCE_SECONDS: Final = 10.0
+OPEN_PATIENCE_SECONDS: Final = 5.0
+"""How long who asks waits at most: the service, which waits for longer, is then told why."""
 # A session that has just been closed counts until its processes are gone: wait that long.
 _FULL_PATIENCE_SECONDS: Final = 0.5
 
@@ -36,7 +37,7 @@ class Arrivals:
 
     def add(self, visitor: Visitor, claim: Claim, *, now: float, is_full: bool) -> None:
         """Take in who is nobody's visitor any more; its connection is closed when it is served."""
-        patience = _FULL_PATIENCE_SECONDS if is_full else _OPEN_PATIENCE_SECONDS
+        patience = _FULL_PATIENCE_SECONDS if is_full else OPEN_PATIENCE_SECONDS
         self._line.append(Arrival(visitor, claim, now + patience, is_full))
 
     def serve(self, give_seat: Callable[[Arrival], bool]) -> None:

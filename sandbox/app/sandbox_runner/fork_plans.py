@@ -42,6 +42,15 @@ OTHER_TASKS: Final = 256
 """What else may come to run as the same user while a session lives: a second stack's sessions."""
 
 
+def tasks_of_others(settings: RunnerSettings) -> int:
+    """Return what may come to run as the same user while a session lives, beside its own.
+
+    The runner as a whole may have more (`pids_limit` in containers): all that all sessions may.
+    """
+    # A few threads in each other session; few, where a fork bomb would use them up.
+    return (2 if settings.subprocesses else 16) * settings.slots + OTHER_TASKS
+
+
 @dataclass(frozen=True, slots=True)
 class ForkPlan:
     """How the workers of one session are made, and the ruleset that they share."""
@@ -79,9 +88,7 @@ class ForkPlans:
                 workspace=settings.workspace_rule,
             )
         )
-        # A few threads in each other session; few, where a fork bomb would use them up.
-        own = (2 if settings.subprocesses else 16) * settings.slots
-        self._user_tasks = UserTasks(self._uid, margin=own + OTHER_TASKS)
+        self._user_tasks = UserTasks(self._uid, margin=tasks_of_others(settings))
 
     @property
     def has_namespaces(self) -> bool:

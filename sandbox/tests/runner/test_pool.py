@@ -7,8 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import psutil
+import pytest
+from sandbox.adapters import runner as service_side
 from sandbox_runner import client
-from sandbox_runner.client import RunnerSession
+from sandbox_runner.arrivals import OPEN_PATIENCE_SECONDS
+from sandbox_runner.client import RefusedError, RunnerSession
 from sandbox_runner.launch import RunnerProcess
 
 StartRunner = Callable[..., RunnerProcess]
@@ -77,3 +80,20 @@ def test_where_enough_are_ahead_they_are_made_one_at_a_time(start_runner: StartR
         finally:
             zygote.send_signal(signal.SIGCONT)
         _wait_for(runner, trial + 3 + enough + 3)
+
+
+def test_who_gets_no_session_is_told_before_the_service_gives_up(start_runner: StartRunner) -> None:
+    # The service makes room when it is told, and calls the runner dead when it is not.
+    assert OPEN_PATIENCE_SECONDS <= service_side._OPEN_SECONDS - 4
+    runner = start_runner(pool="1", slots="8")
+    _wait_for(runner, 1 + 1)
+    (zygote,) = psutil.Process(runner.pid).children()
+    with RunnerSession(runner.socket):
+        zygote.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        try:
+            with pytest.raises(RefusedError, match="full"):
+                RunnerSession(runner.socket)
+        finally:
+            zygote.send_signal(signal.SIGCONT)
+        assert time.monotonic() - started < OPEN_PATIENCE_SECONDS + 2
