@@ -14,12 +14,14 @@ from sandbox_runner.inbox import Inbox
 from sandbox_runner.output import OutputMeter
 from sandbox_runner.policy import SessionLimits
 from sandbox_runner.protocol import CellError, Status
+from sandbox_runner.tree import Usage
 
 _TICK_SECONDS: Final = 0.025
 _DISK_TICK_SECONDS: Final = 0.25
 _READ_BYTES: Final = 64 << 10
 _MAX_FOREIGN_MESSAGES: Final = 10_000
 _MESSAGES_AT_ONCE: Final = 64
+_FAREWELL_SECONDS: Final = 0.002
 _LIGHT_BYTES: Final = 16 << 20
 _LIGHT_DISK_BYTES: Final = 64 << 10
 
@@ -98,6 +100,7 @@ class TaskDesk:
     ) -> None:
         self.worker = worker
         self.peak_bytes = 0
+        self._left = Usage(0, 0)
         self._is_closed = False
         self._tree = worker.tree
         self._channel = worker.channel
@@ -186,12 +189,12 @@ class TaskDesk:
             self._poll.unregister(self.worker.pidfd)
             if not inbox.is_closed:
                 self._poll.unregister(self._channel)
-        if ending.report is not None:
-            self._tree.freeze()
+        if ending.report is None:
+            self.peak_bytes = max(self.peak_bytes, self._tree.latest_peak_bytes())
+            return ending
+        self._tree.freeze()
         self.peak_bytes = max(self.peak_bytes, self._tree.latest_peak_bytes())
-        if ending.report is not None and (disk := self._over_disk()):
-            return Ending("killed", explanation=disk)
-        return ending
+        return self._left_too_much() or ending
 
     def _watch(
         self,
@@ -269,7 +272,7 @@ class TaskDesk:
 
     def is_light(self) -> bool:
         """Say whether the latest task has left little: no process, thread or file, a few MiB."""
-        usage = self._tree.latest_usage()
+        usage = self._left
         if usage.tasks != 1 or usage.memory_bytes - self._tree.baseline_bytes > _LIGHT_BYTES:
             return False
         if not self._folder.has_quota:
@@ -279,9 +282,23 @@ class TaskDesk:
 
     # ------------------------------------------------------------ limits
 
+    def _left_too_much(self) -> Ending | None:
+        """Say whether a task that is over holds more than it may: a later one would pay for it."""
+        self._left = self._tree.latest_usage()
+        if self._excess(self._left):
+            # Threads that were waited for need a moment more to be gone.
+            time.sleep(_FAREWELL_SECONDS)
+            if excess := self._over_limits():
+                return excess
+        disk = self._over_disk()
+        return Ending("killed", explanation=disk) if disk else None
+
     def _over_limits(self) -> Ending | None:
         usage = self._tree.usage()
         self.peak_bytes = max(self.peak_bytes, usage.memory_bytes)
+        return self._excess(usage)
+
+    def _excess(self, usage: Usage) -> Ending | None:
         if usage.memory_bytes - self._tree.baseline_bytes > self._run_limits.memory_bytes:
             return Ending("memory")
         if usage.tasks > self._run_limits.processes:

@@ -87,6 +87,33 @@ def test_peak_memory_is_reported(session: RunnerSession) -> None:
     assert session.run("x = b'x' * (50 << 20)").done.peak_memory_bytes > 50 << 20
 
 
+def test_memory_is_looked_at_when_a_run_ends(runner: RunnerProcess) -> None:
+    with RunnerSession(runner.socket, limits=Limits(memory_bytes=16 << 20)) as session:
+        done = session.run("x = bytearray(b'x') * (40 << 20)").done
+    assert (done.status, done.session_ended) == ("memory", True), done
+
+
+def test_threads_are_counted_when_a_run_ends(runner: RunnerProcess) -> None:
+    threads = (
+        "import threading, time\n"
+        "for _ in range(9): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    )
+    with RunnerSession(runner.socket, limits=Limits(processes=4)) as session:
+        done = session.run(threads).done
+    assert done.error is not None, done
+    assert (done.status, done.error.type) == ("killed", "ProcessLimit")
+
+
+def test_threads_that_were_waited_for_count_no_longer(runner: RunnerProcess) -> None:
+    threads = (
+        "import threading\nmany = [threading.Thread(target=int) for _ in range(40)]\n"
+        "for each in many: each.start()\nfor each in many: each.join()"
+    )
+    with RunnerSession(runner.socket, limits=Limits(processes=41)) as session:
+        for _ in range(20):
+            assert session.run(threads).done.status == "ok"
+
+
 def test_output_beyond_the_cap_is_counted(runner: RunnerProcess) -> None:
     with RunnerSession(runner.socket, limits=Limits(output_bytes=1000)) as session:
         run = session.run("print('x' * 4999)")
