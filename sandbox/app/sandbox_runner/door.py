@@ -2,12 +2,14 @@
 
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Final
 
 from sandbox_runner.failure import EXIT_CONFIGURATION, RunnerFailed
 
 _BACKLOG: Final = 256
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def bind(path: str, group: int | None) -> socket.socket:
@@ -16,10 +18,13 @@ def bind(path: str, group: int | None) -> socket.socket:
     Raises
     ------
     RunnerFailed
-        The path is taken by a runner that lives, or cannot be bound.
+        The path is taken by a runner that lives, or cannot be bound, or others could put a socket
+        of theirs in its place.
     """
     try:
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = Path(path).parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_foreign(folder)
         _remove_stale(path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         former = os.umask(0o177)
@@ -35,6 +40,19 @@ def bind(path: str, group: int | None) -> socket.socket:
         text = f"The sandbox runner cannot listen on {path}: {error}"
         raise RunnerFailed(text, EXIT_CONFIGURATION) from error
     return listening
+
+
+def _refuse_foreign(folder: Path) -> None:
+    status = folder.stat()
+    is_own = status.st_uid == os.geteuid() and not status.st_mode & _WRITABLE_BY_OTHERS
+    # A link to such a folder may be anybody's.
+    if is_own and folder.lstat().st_uid in {0, os.geteuid()}:
+        return
+    raise RunnerFailed(
+        f"The sandbox runner's socket cannot lie in {folder}: the folder has to be its user's own, "
+        "and nobody else may write to it.",
+        EXIT_CONFIGURATION,
+    )
 
 
 def _remove_stale(path: str) -> None:
