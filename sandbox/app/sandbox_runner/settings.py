@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,6 +16,12 @@ from sandbox_runner.protocol import Bounds
 PREFIX: Final = "SANDBOX_RUNNER_"
 PACKAGES_VARIABLE: Final = "SANDBOX_PACKAGES_DIR"
 WORKSPACE_VARIABLE: Final = "SANDBOX_WORKSPACE"
+
+# What Kubernetes sets for each Service of the namespace whose name begins like ours.
+_SERVICE_LINK: Final = re.compile(
+    r"(?:.+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_VALUE: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 WORKSPACE_MODES: Final = ("off", "ro", "rw")
 
@@ -246,9 +253,16 @@ def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
         raise SettingsError(f"{name}={text!r}: {error}") from None
 
 
+def _is_service_link(variable: str, text: str) -> bool:
+    is_address = variable.endswith("_PORT") and _SERVICE_LINK_VALUE.match(text)
+    return bool(is_address or _SERVICE_LINK.fullmatch(variable))
+
+
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = [PREFIX + name.upper() for name in _READERS]
-    for variable in environment:
+    for variable, text in environment.items():
+        if _is_service_link(variable, text):
+            continue
         if variable.startswith(PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
