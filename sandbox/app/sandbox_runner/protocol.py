@@ -283,6 +283,12 @@ class Done:
 
     Attributes
     ----------
+    peak_memory_bytes
+        Most that was resident of the worker's memory, the interpreter and its libraries included,
+        which the limit on memory does not count.
+    kill_ms
+        From the end of its time to the death of the whole tree; of what ended in another way, from
+        when that was noticed.
     is_light
         Whether the session holds little: one process and thread, a few MiB, no file that the run
         has touched.

@@ -208,14 +208,15 @@ class Session:
         except LimitRefused as error:
             return self._refuse(str(error))
         started = time.monotonic()
+        deadline = started + request.timeout_seconds
         self._tasks.start(limits)
-        ending = self._tasks.perform(kind, request.code, started + request.timeout_seconds, self)
+        ending = self._tasks.perform(kind, request.code, deadline, self)
         duration = time.monotonic() - started
         kill_seconds = None
         if ending.report is None:
-            kill_started = time.monotonic()
+            due = deadline if ending.status == "timeout" else started + duration
             self.end()
-            kill_seconds = time.monotonic() - kill_started
+            kill_seconds = time.monotonic() - due
         self._client.add(self._tasks.drain())
         changes = self._changes.since_last()
         said = report.parse(ending.report) if ending.report is not None else report.Report()

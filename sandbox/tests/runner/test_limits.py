@@ -8,7 +8,7 @@ import pytest
 from sandbox_runner.client import RefusedError, RunnerSession, hello
 from sandbox_runner.launch import RunnerProcess
 from sandbox_runner.protocol import Limits
-from sandbox_support.session_processes import worker_of
+from sandbox_support.session_processes import warden_of, worker_of
 
 
 def test_spinning_cell_is_killed_soon_after_its_limit(session: RunnerSession) -> None:
@@ -18,6 +18,20 @@ def test_spinning_cell_is_killed_soon_after_its_limit(session: RunnerSession) ->
     assert (done.status, done.session_ended) == ("timeout", True)
     assert done.kill_ms is not None
     assert late < 0.25, "20 ms on an idle machine"
+
+
+def test_time_to_kill_counts_from_the_limit(runner: RunnerProcess) -> None:
+    with RunnerSession(runner.socket) as session:
+        warden = warden_of(worker_of(runner, session))
+        session.start("print(1)\nwhile True: pass", 0.3)
+        session.wait_for_output(b"\n")
+        warden.suspend()
+        time.sleep(0.8)
+        warden.resume()
+        done = session.finish().done
+    assert done.status == "timeout"
+    assert done.kill_ms is not None
+    assert done.kill_ms > 300
 
 
 def test_sleeping_cell_is_killed_at_its_limit(session: RunnerSession) -> None:

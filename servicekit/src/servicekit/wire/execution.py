@@ -137,7 +137,15 @@ class ExecuteResult(WireReply):
     execution_id: str | None = None
     session_id: str | None = None
     duration_ms: float = 0.0
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Annotated[
+        int,
+        Field(
+            description=(
+                "most memory that was resident, the interpreter and its libraries included, "
+                "which the limit on memory does not count"
+            )
+        ),
+    ] = 0
     stdout_truncated_bytes: int = 0
     stderr_truncated_bytes: int = 0
     session_ended: bool = False
