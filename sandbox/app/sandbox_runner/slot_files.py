@@ -11,7 +11,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from sandbox_runner.file_messages import FileEntry, FileList, FileReason, json_bytes
 from sandbox_runner.frames import MAX_EVENT_BYTES
@@ -25,6 +25,8 @@ from sandbox_runner.slot_path import (
 from sandbox_runner.slot_walk import SlotWalk
 
 MAX_LISTED: Final = 10_000
+_Made: TypeAlias = tuple[int, str]
+"""A folder that was made: the descriptor of the one that it is in, and its name."""
 _MAX_LISTED_BYTES: Final = MAX_EVENT_BYTES // 2
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: should it be a pipe after all, nobody waits for its other end.
@@ -113,10 +115,12 @@ class Upload:
         self._max_bytes = max_bytes
         self._room_bytes = room_bytes
         self._size = 0
+        self._made: list[_Made] = []
         self._stack = contextlib.ExitStack()
         with self._stack:
             _refuse_odd_name(path)
-            self._folder, self._name = self._stack.enter_context(_at(slot, path, make=True))
+            self._stack.callback(self._remove_empty)
+            self._folder, self._name = self._stack.enter_context(_at(slot, path, self._made))
             with _told(path):
                 self.is_new = self._is_free()
                 self._draft = f".upload-{secrets.token_hex(16)}"
@@ -131,6 +135,17 @@ class Upload:
         """Leave nothing behind of what was not committed."""
         with self._stack, contextlib.suppress(OSError):
             os.unlink(self._draft, dir_fd=self._folder)
+
+    def _remove_empty(self) -> None:
+        """Remove the folders that were made for the file; in those that stay there is something."""
+        while self._made:
+            parent, name = self._made.pop()
+            try:
+                os.rmdir(name, dir_fd=parent)
+            except OSError:
+                continue
+            finally:
+                os.close(parent)
 
     def write(self, data: bytes) -> None:
         """Add to the content.
@@ -176,8 +191,11 @@ def _refuse_odd_name(path: str) -> None:
 
 
 @contextmanager
-def _at(slot: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Give the folder of a path (a descriptor) and the last name; make missing folders if asked."""
+def _at(slot: int, path: str, made: list[_Made] | None = None) -> Iterator[tuple[int, str]]:
+    """Give the folder of a path (a descriptor) and the last name.
+
+    Missing folders are made if there is a list to note them in.
+    """
     try:
         *folders, name = split_path(path)
     except PathRefused as error:
@@ -185,7 +203,7 @@ def _at(slot: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]
     current = os.open(".", _FOLDER, dir_fd=slot)
     try:
         for number, folder in enumerate(folders, 1):
-            inner = _step("/".join(folders[:number]), folder, current, make=make)
+            inner = _step("/".join(folders[:number]), folder, current, made)
             os.close(current)
             current = inner
         yield current, name
@@ -193,11 +211,12 @@ def _at(slot: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]
         os.close(current)
 
 
-def _step(path: str, name: str, parent: int, *, make: bool) -> int:
+def _step(path: str, name: str, parent: int, made: list[_Made] | None) -> int:
     with _told(path):
-        if make:
+        if made is not None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent)
+                made.append((os.dup(parent), name))
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             raise FileTrouble("not-a-file", f"{_shown(path)} is a link; links are not followed.")

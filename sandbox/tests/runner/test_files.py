@@ -340,3 +340,19 @@ def test_listing_of_names_that_grow_as_json_is_cut_and_the_session_lives(
     assert listed.is_truncated
     assert len(listed.entries) > 1000
     assert session.run("6 * 7").done.result == "42"
+
+
+@pytest.mark.parametrize("path", ["a/b/c", "kept/b/c"])
+def test_refused_upload_leaves_no_folder_that_it_made(start_runner: StartRunner, path: str) -> None:
+    runner = start_runner(pool="1", slots="2", file_bytes="4096")
+    with RunnerSession(runner.socket) as session:
+        session.run("import os\nos.mkdir('kept')")
+        assert reason(session.write_file(path, b"x" * 5000)) == "too-large"
+        assert [entry.path for entry in session.files().entries] == ["kept"]
+        session.run("open('kept/f', 'w').close()")
+        assert reason(session.write_file("kept/d/f/g" + "/x" * 64, b"x")) == "bad-path"
+        assert reason(session.write_file("kept/d\nd/f", b"x")) == "bad-path"
+        assert reason(session.write_file("kept/f/d/g", b"x")) == "not-a-file"
+        assert [entry.path for entry in session.files().entries] == ["kept", "kept/f"]
+        assert not isinstance(session.write_file(path, b"x"), FileRefused)
+        assert path in [entry.path for entry in session.files().entries]
