@@ -78,11 +78,6 @@ class FrameDecoder:
         self._max_json_bytes = max_json_bytes
         self._buffer = bytearray()
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes received that do not make a whole frame yet."""
-        return len(self._buffer)
-
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame that `data` completes.
 

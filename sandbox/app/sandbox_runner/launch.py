@@ -1,4 +1,4 @@
-"""Starts a runner as a child process, for tests, the bench and the mode without containers."""
+"""Starts a runner as a child process, for tests and the bench; no image has it."""
 
 import os
 import subprocess

@@ -29,7 +29,7 @@ from sandbox_runner.protocol import (
 )
 from sandbox_runner.seats import Seat, Seats
 from sandbox_runner.settings import RunnerSettings
-from sandbox_runner.tree import children, descendants
+from sandbox_runner.tree import children, descendants, stop_and_kill
 from sandbox_runner.visitor import Visitor
 from sandbox_runner.zygote import ZygoteConfig
 from sandbox_runner.zygote_keeper import ZygoteKeeper
@@ -128,7 +128,7 @@ class Listener:
         while time.monotonic() < limit and not self._all_reaped():
             time.sleep(0.005)
         for pid in descendants(os.getpid()):
-            _kill(pid)
+            stop_and_kill(pid)
         self._seats.close()
         self._house.slots.close()
 
@@ -192,7 +192,7 @@ class Listener:
         for child in children(os.getpid()):
             if child not in known:
                 for orphan in (child, *descendants(child)):
-                    _kill(orphan)
+                    stop_and_kill(orphan)
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -369,11 +369,3 @@ def _zygote_config(settings: RunnerSettings, house: House) -> ZygoteConfig:
         house.view,
         house.view_problem,
     )
-
-
-def _kill(pid: int) -> None:
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-        except OSError:
-            return  # it has just ended

@@ -1,5 +1,6 @@
 """Walks a session's folder, whatever was written into it: no link is followed, no path is used."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -83,23 +84,27 @@ class SlotWalk:
             return None
 
 
-def open_folder(name: str, parent: int) -> int:
-    """Return a descriptor of a folder, also of one that its owner may not read, write or enter.
+def open_folder(name: str, parent: int, *, to_change: bool = False) -> int:
+    """Return a descriptor of a folder, also of one that its owner may not read or enter.
+
+    Parameters
+    ----------
+    to_change
+        Whether its owner is to be able to write to it too.
 
     Raises
     ------
     OSError
         There is none, or it is a link.
     """
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
-    except PermissionError:
-        handle = os.open(
-            name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent
-        )
+    if not to_change:
+        with contextlib.suppress(PermissionError):
+            return os.open(name, _DIRECTORY, dir_fd=parent)
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
     try:
         path = f"/proc/self/fd/{handle}"
-        os.chmod(path, 0o700)  # noqa: PTH101  # it leads to the very folder, whatever its name
+        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(path, 0o700)  # noqa: PTH101  # it leads to the very folder, whatever its name
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
         os.close(handle)

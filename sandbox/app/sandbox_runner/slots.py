@@ -12,6 +12,7 @@ from typing import Final
 
 from sandbox_runner import kernel, mounts
 from sandbox_runner.policy import SessionLimits
+from sandbox_runner.slot_walk import open_folder
 
 _LOCK_NAME: Final = ".lock"
 _VIEW_NAME: Final = ".view"
@@ -177,7 +178,7 @@ def _empty(top: int) -> None:
             if not _is_folder(name, top):
                 os.unlink(name, dir_fd=top)
                 continue
-            folder = _open_folder(name, top)
+            folder = open_folder(name, top, to_change=True)
             try:
                 _lift(folder, top)
             finally:
@@ -196,24 +197,12 @@ def _lift(folder: int, top: int) -> None:
             os.rename(name, lifted, src_dir_fd=folder, dst_dir_fd=top)
         except PermissionError:
             # To move a folder is to write its "..", which its mode may forbid.
-            os.close(_open_folder(name, folder))
+            os.close(open_folder(name, folder, to_change=True))
             os.rename(name, lifted, src_dir_fd=folder, dst_dir_fd=top)
 
 
 def _is_folder(name: str, parent: int) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-
-
-def _open_folder(name: str, parent: int) -> int:
-    """Open a folder, also one that its owner may not read or write, and make it writable."""
-    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        path = f"/proc/self/fd/{handle}"
-        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(path, 0o700)  # noqa: PTH101  # it leads to the very folder, whatever its name
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        os.close(handle)
 
 
 def _quota(limits: SessionLimits) -> str:

@@ -214,6 +214,15 @@ def number_in_proc(pidfd: int) -> int:
     return number
 
 
+def stop_and_kill(pid: int) -> None:
+    """End a process that may fork meanwhile, and may have ended by itself."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except OSError:
+            return  # it has just ended
+
+
 def descendants(root: int) -> Iterator[int]:
     """Yield the process ids below `root`, parents first, without `root`."""
     pending = [root]

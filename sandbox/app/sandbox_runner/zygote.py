@@ -17,7 +17,7 @@ from sandbox_runner.control import Spawn, ZygoteReady, ZygoteThreaded
 from sandbox_runner.fork_plans import ENVIRONMENT, ForkPlan, ForkPlans
 from sandbox_runner.protections import Shield, raise_shield
 from sandbox_runner.settings import RunnerSettings
-from sandbox_runner.tree import children, descendants
+from sandbox_runner.tree import children, descendants, stop_and_kill
 from sandbox_runner.worker import ALL_SIGNALS, reset_signals
 
 LINE_FD: Final = 3
@@ -241,11 +241,7 @@ class Zygote:
 
     def _end_orphans(self) -> None:
         for child in descendants_outside(os.getpid(), self._wardens):
-            for number in (signal.SIGSTOP, signal.SIGKILL):
-                try:
-                    os.kill(child, number)
-                except OSError:
-                    continue  # it has just ended
+            stop_and_kill(child)
 
     def _leave(self) -> None:
         """Wait for the wardens, who have seen the listener go too; then end whatever is left."""
