@@ -150,9 +150,15 @@ tell_what_is_missing() {
     echo "Until that is done, chats say what they wait for."
 }
 
+# The mount of ./workspace can't be "off"; empty says the same, and there stands for read-only.
+settle_workspace() {
+    [ "$(setting SANDBOX_WORKSPACE "")" != off ] || export SANDBOX_WORKSPACE=
+}
+
 command=$1
 shift
 choose_compose
+settle_workspace
 case $command in
     up)
         check_settings

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The engine's side of the script: its runtimes, a Compose that is there, a healthy container.
 _DOCKER = """#!/bin/sh
 echo "$*" >>"$ASKED"
+echo "workspace: ${SANDBOX_WORKSPACE-of .env}" >>"$ASKED"
 echo "profiles: $COMPOSE_PROFILES" >>"$ASKED"
 case "$*" in
     "info --format"*) echo "$RUNTIMES" ;;
@@ -181,6 +182,26 @@ def test_profiles_meant_for_others_are_told_at_the_start(
     assert status == 1
     assert f"COMPOSE_PROFILES is '{profiles}'" in said
     assert "up -d" not in checkout.asked()
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [("off", ""), ("'off'  # as documented", ""), ("rw", "of .env"), ("", "of .env")],
+)
+def test_a_workspace_that_is_off_is_empty_for_compose(
+    checkout: Checkout, line: str, seen: str
+) -> None:
+    checkout.write(".env", f"SANDBOX_WORKSPACE={line}\n")
+    status, said = checkout.make("up")
+
+    assert status == 0, said
+    assert f"workspace: {seen}\n" in checkout.asked()
+
+
+def test_a_workspace_that_is_off_in_the_shell_is_empty_for_compose(checkout: Checkout) -> None:
+    checkout.make("up", SANDBOX_WORKSPACE="off")
+
+    assert "workspace: \n" in checkout.asked()
 
 
 def test_without_a_gpu_the_processor_is_used_and_named(checkout: Checkout) -> None:
