@@ -123,3 +123,14 @@ def test_the_runner_gets_no_library_of_the_services() -> None:
         "--from=package",
         "--from=package",
     ]
+
+
+def test_no_image_has_what_only_tests_and_the_bench_use() -> None:
+    kept_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    app = ROOT / "sandbox" / "app"
+    for name in ("client", "launch"):
+        assert f"sandbox/app/sandbox_runner/{name}.py" in kept_out
+        imported = re.compile(rf"sandbox_runner\.{name}\b|sandbox_runner import .*\b{name}\b")
+        others = [path for path in app.rglob("*.py") if path.stem not in {"client", "launch"}]
+        users = [path for path in others if imported.search(path.read_text(encoding="utf-8"))]
+        assert users == []

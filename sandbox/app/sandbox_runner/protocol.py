@@ -297,7 +297,6 @@ class Done:
     id: str
     status: Status
     signal: str | None = None
-    exit_code: int | None = None
     result: str | None = None
     error: CellError | None = None
     duration_ms: float = 0.0

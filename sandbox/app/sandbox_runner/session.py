@@ -257,7 +257,6 @@ class Session:
             id=request.id,
             status=status,
             signal=end.signal if is_own_doing and end else None,
-            exit_code=end.exit_code if is_own_doing and end else None,
             result=said.result,
             error=said.error or ending.explanation,
             duration_ms=round(duration * 1000, 3),

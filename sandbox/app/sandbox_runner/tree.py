@@ -49,10 +49,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the worker's process ended."""
+    """How the worker's process ended: by a signal, or by itself."""
 
     signal: str | None
-    exit_code: int | None
 
 
 class ProcessTree:
@@ -323,8 +322,8 @@ def status_word(status: bytes, name: bytes) -> bytes:
 def _exit(status: int) -> Exit:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return Exit(signal=None, exit_code=code)
+        return Exit(signal=None)
     try:
-        return Exit(signal=signal.Signals(-code).name, exit_code=None)
+        return Exit(signal=signal.Signals(-code).name)
     except ValueError:
-        return Exit(signal=f"SIGRTMIN+{-code - signal.SIGRTMIN}", exit_code=None)
+        return Exit(signal=f"SIGRTMIN+{-code - signal.SIGRTMIN}")

@@ -41,7 +41,6 @@ SHARED_SAYING_SAFE = frozenset(
 SHARED_LETTERS = "fgiknprst"
 # What a case is about that HTTP has in another form: what is seen of it there.
 OVER_HTTP: dict[str, str] = {
-    "i05_exit_paths": "no exit code is told; status, signal and error are",
     "i13_evil_result_object": "the result is JSON text of the service, not a frame of the runner",
     "r03_mem_bomb": "the memory of service and listener together stays flat",
     "r13_output_flood": "comes as events; text, not frames, up to the cap",

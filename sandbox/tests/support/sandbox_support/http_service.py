@@ -117,8 +117,8 @@ class HttpSession:
 
     Notes
     -----
-    What HTTP does not tell is as if the runner had not told it: `exit_code` and `kill_ms`. Output
-    is text here, in which what is no UTF-8 was replaced.
+    What HTTP does not tell is as if the runner had not told it: `kill_ms`. Output is text here, in
+    which what is no UTF-8 was replaced.
     """
 
     def __init__(self, client: httpx.Client, *, is_streaming: bool = False) -> None:
