@@ -285,6 +285,8 @@ class TaskDesk:
     def _left_too_much(self) -> Ending | None:
         """Say whether a task that is over holds more than it may: a later one would pay for it."""
         self._left = self._tree.latest_usage()
+        if self._left.tasks > 1:
+            self._tree.await_threads()
         if self._excess(self._left):
             # Threads that were waited for need a moment more to be gone.
             time.sleep(_FAREWELL_SECONDS)

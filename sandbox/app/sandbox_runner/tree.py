@@ -115,6 +115,20 @@ class ProcessTree:
             self._signal(signal.SIGSTOP)
             time.sleep(_REAP_PAUSE_SECONDS)
 
+    def await_threads(self) -> None:
+        """Wait until all threads of a lone worker that was told to stop have done so.
+
+        What one of them asked of the kernel before ends first, when it gets its turn.
+        """
+        if not self._is_single:
+            return  # `freeze` has waited
+        started = time.monotonic()
+        while (waited := time.monotonic() - started) < _STOP_PATIENCE_SECONDS:
+            states = _STILL if waited < _SLEEP_PATIENCE_SECONDS else _ASLEEP
+            if self.exit_of_root() is not None or _is_still(self._root_in_proc, states):
+                return
+            time.sleep(_REAP_PAUSE_SECONDS)
+
     def resume(self) -> None:
         """Let the session go on."""
         self._signal(signal.SIGCONT)

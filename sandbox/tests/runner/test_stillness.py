@@ -1,8 +1,11 @@
 """Between two cells nothing of a session runs, whatever its processes do to be continued."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,30 @@ def test_worker_whose_first_thread_has_ended_is_bounded(runner: RunnerProcess) -
         session.run(_WITHOUT_FIRST_THREAD)
         done = session.run("leave()", 2.0).done
         assert done.status in {"memory", "crashed"}, done
+
+
+# What a thread asked of the kernel before it was told to stop ends first, when it gets its turn.
+_RENAMERS = """
+import os, threading
+def rename(name):
+    while True:
+        open(name, "w").close()
+        os.rename(name, name + "-other")
+many = [threading.Thread(target=rename, args=(f"f{n}",), daemon=True) for n in range(24)]
+for each in many: each.start()
+"""
+
+
+def test_nothing_is_renamed_any_more_when_a_run_has_ended(runner: RunnerProcess) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * len(os.sched_getaffinity(0))):
+            spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(spinner.wait)
+            stack.callback(spinner.kill)
+        session = stack.enter_context(RunnerSession(runner.socket))
+        session.run(_RENAMERS)
+        for _ in range(30):
+            assert session.run("import time\ntime.sleep(0.02)", 30.0).done.status == "ok"
+            first = session.files()
+            time.sleep(0.05)
+            assert session.files() == first
