@@ -9,7 +9,8 @@ from typing import Final, Self
 
 from sandbox_runner import link, worker
 from sandbox_runner.cell import Namespace
-from sandbox_runner.policy import SessionLimits, resource_limits
+from sandbox_runner.limits import resource_limits
+from sandbox_runner.policy import SessionLimits
 from sandbox_runner.tree import ProcessTree, number_in_proc
 from sandbox_runner.worker import Confinement
 

@@ -383,36 +383,3 @@ class SessionLimits:
     disk_bytes: int
     disk_entries: int
     open_files: int
-
-
-# Thread stacks (8 MiB each, reserved and mostly untouched) and allocator arenas need addresses,
-# not memory: the warden counts what is resident.
-_ADDRESS_SPACE_HEADROOM: Final = 256 << 20
-
-
-def resource_limits(
-    limits: SessionLimits, *, address_space_bytes: int, user_processes: int
-) -> Mapping[str, int]:
-    """Return the RLIMIT_ values of a worker by name.
-
-    Parameters
-    ----------
-    limits
-        The session's limits.
-    address_space_bytes
-        What the worker maps before its first cell.
-    user_processes
-        What the user already runs: RLIMIT_NPROC counts a user on the whole host.
-    """
-    return {
-        "RLIMIT_AS": address_space_bytes + limits.memory_bytes + _ADDRESS_SPACE_HEADROOM,
-        "RLIMIT_FSIZE": limits.file_bytes,
-        "RLIMIT_NOFILE": limits.open_files,
-        "RLIMIT_NPROC": user_processes + limits.processes,
-        # Not 0: of that a pattern of dumps that names a program takes no notice, see core(5). Of 1
-        # it does, and no file is as small as that.
-        "RLIMIT_CORE": 1,
-        "RLIMIT_MEMLOCK": 0,
-        "RLIMIT_MSGQUEUE": 0,
-        "RLIMIT_SIGPENDING": 1024,
-    }
