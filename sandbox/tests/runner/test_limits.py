@@ -195,14 +195,14 @@ def test_cancel_ends_the_run_and_the_session(session: RunnerSession) -> None:
 
 
 def test_hang_up_ends_the_session_and_frees_its_slot(runner: RunnerProcess) -> None:
+    _wait_until(lambda: _free_slots(runner) == 8)
     session = RunnerSession(runner.socket)
     worker = worker_of(runner, session)
-    free = _free_slots(runner)
     session.start("print(1)\nwhile True: pass", 20)
     session.wait_for_output(b"\n")
     session.hang_up()
     _wait_until(lambda: not worker.is_running())
-    _wait_until(lambda: _free_slots(runner) == free + 1)
+    _wait_until(lambda: _free_slots(runner) == 8)
 
 
 def test_close_ends_the_session(runner: RunnerProcess) -> None:

@@ -88,12 +88,12 @@ def test_who_gets_no_session_is_told_before_the_service_gives_up(start_runner: S
     runner = start_runner(pool="1", slots="8")
     _wait_for(runner, 1 + 1)
     (zygote,) = psutil.Process(runner.pid).children()
-    with RunnerSession(runner.socket):
-        zygote.send_signal(signal.SIGSTOP)
-        started = time.monotonic()
-        try:
+    zygote.send_signal(signal.SIGSTOP)
+    try:
+        with RunnerSession(runner.socket):
+            started = time.monotonic()
             with pytest.raises(RefusedError, match="full"):
                 RunnerSession(runner.socket)
-        finally:
-            zygote.send_signal(signal.SIGCONT)
-        assert time.monotonic() - started < OPEN_PATIENCE_SECONDS + 2
+            assert time.monotonic() - started < OPEN_PATIENCE_SECONDS + 2
+    finally:
+        zygote.send_signal(signal.SIGCONT)
