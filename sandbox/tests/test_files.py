@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from sandbox.artifacts import media_type_of
-from sandbox.routes.files import disposition
+from sandbox.adapters import runner_files
 from sandbox_runner import client
 from sandbox_runner.launch import RunnerProcess
 from sandbox_support.fake_runner import FakeRunner
@@ -21,8 +21,9 @@ from sandbox_support.serving import service_settings, serving, until
 from sandbox.app import create_app
 
 MIB = 1 << 20
-FILE_BYTES = 2 * MIB
-DISK_BYTES = 5 * MIB
+# More than the buffers of a connection hold.
+FILE_BYTES = 8 * MIB
+DISK_BYTES = 20 * MIB
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +251,66 @@ async def test_download_that_hangs_up_frees_the_session(service: httpx.AsyncClie
     assert (await _run(service, session_id, "x"))["result"] == "5"
 
 
+async def test_client_that_pauses_loses_its_transfer_and_not_its_session(
+    service: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_files, "_PATIENCE_SECONDS", 0.5)
+    session_id = await _session(service)
+    await _run(service, session_id, f"x = 5\nopen('big', 'wb').write(bytes({FILE_BYTES}))")
+    with _raw(service, "PUT", _url(session_id, "half"), 1_000_000) as connection:
+        connection.sendall(b"x" * 500_000)
+        answer = b""
+        while not answer.endswith(b"}"):  # head and body may come one by one
+            answer += await asyncio.to_thread(connection.recv, 10_000) or b"}"
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"file-stalled" in answer
+    with _raw(service, "GET", _url(session_id, "big")) as connection:
+        assert await asyncio.to_thread(connection.recv, 100)
+        assert await _value_of_x(service, session_id) == "5"
+        assert await asyncio.to_thread(_rest_of, connection) < FILE_BYTES
+    listing = (await service.get(f"/sessions/{session_id}/files")).json()["files"]
+    assert [file["path"] for file in listing] == ["big"]
+
+
+async def test_client_that_is_slow_but_steady_gets_its_file(
+    service: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_files, "_PATIENCE_SECONDS", 0.5)
+    session_id = await _session(service)
+    await _run(service, session_id, f"x = 5\nopen('big', 'wb').write(bytes({FILE_BYTES}))")
+    with _raw(service, "GET", _url(session_id, "big")) as connection:
+        got = await asyncio.to_thread(_rest_of, connection, pause_seconds=0.02)
+        assert got > FILE_BYTES
+    assert await _value_of_x(service, session_id) == "5"
+
+
+async def _value_of_x(service: httpx.AsyncClient, session_id: str) -> str:
+    order = {"code": "x", "session_id": session_id}
+    answer = await service.post("/execute", json=order, headers={"x-deadline-ms": "5000"})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["result"])
+
+
+def _rest_of(connection: socket.socket, pause_seconds: float = 0.0) -> int:
+    """Read to the end of a file, some at a time, and return how much that was."""
+    total = 0
+    while total <= FILE_BYTES and (data := connection.recv(128 << 10)):
+        total += len(data)
+        time.sleep(pause_seconds)
+    return total
+
+
+async def test_reset_overtakes_a_download_that_nobody_reads(service: httpx.AsyncClient) -> None:
+    session_id = await _session(service)
+    await _run(service, session_id, f"x = 5\nopen('big', 'wb').write(bytes({FILE_BYTES}))")
+    with _raw(service, "GET", _url(session_id, "big")) as connection:
+        assert await asyncio.to_thread(connection.recv, 100)
+        reset = await service.post(f"/sessions/{session_id}/reset")
+        assert reset.status_code == 200, reset.text
+    result = await _run(service, session_id, "x")
+    assert result["error"]["type"] == "NameError"
+
+
 async def test_slow_upload_ends_with_its_deadline(service: httpx.AsyncClient) -> None:
     session_id = await _session(service)
 
@@ -313,32 +374,3 @@ def _raw(
         head += f"content-length: {length}\r\n"
     connection.sendall(f"{head}\r\n".encode())
     return connection
-
-
-# ---------------------------------------------------------------- names and types
-
-
-def test_header_for_saving_holds_any_name() -> None:
-    assert disposition("a b.csv") == "attachment; filename=\"a b.csv\"; filename*=UTF-8''a%20b.csv"
-    odd = disposition('ü"\r\nset-cookie: x')
-    assert "\r" not in odd
-    assert "\n" not in odd
-    assert odd.isascii()
-    assert odd.count('"') == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("plot.png", "image/png"),
-        ("page.HTML", "text/html"),
-        ("table.csv", "text/csv"),
-        ("a.json", "application/json"),
-        ("frame.parquet", "application/vnd.apache.parquet"),
-        ("x.tar.gz", "application/octet-stream"),
-        ("none", "application/octet-stream"),
-        ("data:text/html,x", "application/octet-stream"),
-    ],
-)
-def test_media_type_follows_the_ending(name: str, expected: str) -> None:
-    assert media_type_of(name) == expected

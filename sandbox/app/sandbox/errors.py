@@ -133,6 +133,14 @@ class SessionFull(FileRefusal):
     http_status = 507
 
 
+class FileStalled(FileRefusal):
+    """The client neither sent nor took a piece of the file for too long."""
+
+    type = "file-stalled"
+    title = "The transfer stood still"
+    http_status = 408
+
+
 class FileFailed(FileRefusal):
     """Reading or writing failed, or was cut short."""
 

@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(max_json_bytes=protocol.MAX_EVENT_BYTES)
         self._frames: deque[Frame] = deque()
         self._waiting_bytes = 0
+        self._is_paused = False
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._end: Exception | None = None
@@ -80,8 +81,10 @@ class Connection(asyncio.Protocol):
             await self._arrival
         frame = self._frames.popleft()
         self._waiting_bytes -= len(frame.payload)
-        if not self._frames and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._is_paused and self._waiting_bytes <= _MOST_WAITING_BYTES:
+            self._is_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
         return protocol.parse_event(frame) if frame.kind is FrameKind.JSON else frame
 
     async def ask(self, request: protocol.Request) -> Arrival:
@@ -123,6 +126,7 @@ class Connection(asyncio.Protocol):
             self._over(error)
             self.abort()
         if self._waiting_bytes > _MOST_WAITING_BYTES and not self._transport.is_closing():
+            self._is_paused = True
             self._transport.pause_reading()
         self._wake(self._arrival)
 

@@ -5,6 +5,7 @@ the end of the exchange, because the session's variables live behind it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
@@ -30,6 +31,7 @@ from sandbox.errors import (
     FileNotPlain,
     FilePathInvalid,
     FileRefusal,
+    FileStalled,
     FileTooLarge,
     FileUnknown,
     RunnerDown,
@@ -39,6 +41,12 @@ from sandbox.stored_files import ChangedFiles, OpenFile, StoredFile, StoredFiles
 
 # The warden looks at a folder for a quarter of a second at most; the rest is for a busy machine.
 _ANSWER_SECONDS: Final = 10.0
+# After 30 s without a byte the warden takes this service for dead, and ends the session. The client
+# may be slow all the same: a transfer is given up before that.
+_PATIENCE_SECONDS: Final = 20.0
+# Read from the socket at a time, and so what a client has to take before the warden sees any of it
+# gone: 256 KiB in pieces of 64.
+_PIECES_AT_ONCE: Final = 4
 
 T = TypeVar("T")
 
@@ -79,6 +87,7 @@ class RunnerFiles:
 
     def __init__(self, line: FrameLine) -> None:
         self._line = line
+        self._reading: _Reading | None = None
 
     async def list(self) -> StoredFiles:
         """List everything in the session's folder."""
@@ -100,12 +109,19 @@ class RunnerFiles:
             event = await _to_its_end(self._ask_now(ReadFile(path)))
             if not isinstance(event, FileOpened):
                 raise self._lost("the content of a file")
-            reading = _Reading(self, event.entry.size_bytes)
+            reading = self._reading = _Reading(self, event.entry.size_bytes)
             try:
-                yield OpenFile(stored_file(event.entry), reading.pieces())
+                async with reading.while_it_goes_on():
+                    yield OpenFile(stored_file(event.entry), reading.pieces())
             finally:
+                self._reading = None
                 if not reading.is_over:
                     await _to_its_end(reading.give_up())
+
+    def overtake(self) -> None:
+        """End a download: a reset comes first, however slow who reads it is."""
+        if self._reading is not None:
+            self._reading.overtake()
 
     async def write(self, path: str, content: AsyncIterator[bytes]) -> tuple[StoredFile, bool]:
         """Write a file, all of it or nothing; say also whether it is new."""
@@ -126,7 +142,7 @@ class RunnerFiles:
         return stored_file(event.entry), event.is_new
 
     async def _send_content(self, content: AsyncIterator[bytes]) -> None:
-        async for data in content:
+        async for data in _without_stalls(content):
             for start in range(0, len(data), protocol.MAX_OUTPUT_BYTES):
                 await self._send_piece(data[start : start + protocol.MAX_OUTPUT_BYTES])
 
@@ -210,7 +226,29 @@ class _Reading:
     def __init__(self, files: RunnerFiles, size_bytes: int) -> None:
         self._files = files
         self._left = size_bytes
+        self._limit = asyncio.timeout(None)
+        self._taken_at: deque[float] = deque(maxlen=_PIECES_AT_ONCE)
+        self._is_overtaken = False
         self.is_over = False
+
+    @asynccontextmanager
+    async def while_it_goes_on(self) -> AsyncIterator[None]:
+        """End the `with` block when its pieces are not taken, or something else comes first."""
+        try:
+            async with self._limit:
+                yield
+        except TimeoutError:
+            if not self._limit.expired():
+                raise  # the request's own time
+            if self._is_overtaken:
+                raise FileRefusal("The transfer was given up for a reset of its session.") from None
+            raise _stalled("took") from None
+
+    def overtake(self) -> None:
+        """Have the `with` block end at once."""
+        if not (self.is_over or self._limit.expired()):
+            self._is_overtaken = True
+            self._limit.reschedule(0.0)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the content; raise if it ends before its time."""
@@ -218,6 +256,9 @@ class _Reading:
             arrival = await self._files.arrival()
             if isinstance(arrival, Frame) and arrival.kind is FrameKind.FILE:
                 self._left -= len(arrival.payload)
+                self._taken_at.append(asyncio.get_running_loop().time())
+                if not self._is_overtaken:
+                    self._limit.reschedule(self._taken_at[0] + _PATIENCE_SECONDS)
                 yield arrival.payload
             else:
                 self.is_over = True
@@ -233,6 +274,28 @@ class _Reading:
                     pass
         except TimeoutError:
             self._files._lost("a download")  # noqa: SLF001  # one thing in two halves
+
+
+async def _without_stalls(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what a client sends; raise `FileStalled` when nothing comes for too long."""
+    while True:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS) as limit:
+                data = await anext(content, None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _stalled("sent") from None
+        if data is None:
+            return
+        yield data
+
+
+def _stalled(did: str) -> FileStalled:
+    return FileStalled(
+        f"The client {did} too little of the file for {_PATIENCE_SECONDS:g} seconds, so the "
+        "transfer was given up; the session is as it was. Try again, without a pause."
+    )
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -195,6 +195,7 @@ class RunnerSession:
         """Put a fresh interpreter in the place of the one before."""
         async with self._exchange("while it was given a fresh interpreter"):
             self._connection.post(protocol.Reset())
+            self.files.overtake()
             async with self._reading:
                 if self._resets_done:
                     self._resets_done -= 1

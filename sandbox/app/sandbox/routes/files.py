@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Path, Request, Response, status
 from servicekit.context import current_context
+from servicekit.errors import StackError
 from servicekit.hangup import ClientHungUp, until_hangup
 from servicekit.logs import get_logger
 from servicekit.wire.files import FileListing, SessionFile
@@ -147,7 +148,7 @@ class _Download(Response):
 
         try:
             await until_hangup(Request(scope, receive), transfer())
-        except ClientHungUp:
+        except StackError:  # the client hung up, its time is over, the file changed
             if not is_started:
                 raise
             log.info("download.given_up")
