@@ -4,10 +4,15 @@ import asyncio
 
 import pytest
 from sandbox.admission import Admission
+from sandbox.waiting import WaitingRoom
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded, TooBusy
 
 LONG = Deadline.after(3600)
+
+
+def _room(most_calls: int) -> WaitingRoom:
+    return WaitingRoom(most_calls=most_calls, most_bytes=1 << 20)
 
 
 async def _settle() -> None:
@@ -19,7 +24,7 @@ class _House:
     """An admission whose guests leave when told."""
 
     def __init__(self, *, slots: int, queue_limit: int = 100) -> None:
-        self.admission = Admission(slots=slots, queue_limit=queue_limit)
+        self.admission = Admission(slots=slots, room=_room(queue_limit))
         self.order: list[str] = []
         self._doors: dict[str, asyncio.Event] = {}
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from sandbox.admission import Admission
+from sandbox.waiting import WaitingRoom
 from sandbox_support.fake_runner import FakeRunner, Reply
 from sandbox_support.serving import service_settings, serving, until
 from servicekit.deadline import Deadline
@@ -16,6 +17,12 @@ from servicekit.errors import TooBusy
 from sandbox.app import create_app
 
 LONG = Deadline.after(3600)
+
+
+def _room(most_calls: int) -> WaitingRoom:
+    return WaitingRoom(most_calls=most_calls, most_bytes=1 << 20)
+
+
 HELD = "held"
 
 
@@ -81,7 +88,7 @@ async def test_caller_who_fills_the_queue_keeps_nobody_out(
 
 
 async def test_who_is_sent_away_while_it_waits_takes_no_place() -> None:
-    admission = Admission(slots=1, queue_limit=2)
+    admission = Admission(slots=1, room=_room(2))
     async with admission.slot("a", LONG):
         waiting = [asyncio.create_task(_stay(admission, "a")) for _ in range(2)]
         await asyncio.sleep(0)
@@ -104,7 +111,7 @@ class _Log:
     """What happened at one admission: who came to wait and who was let in, in order."""
 
     def __init__(self, slots: int, queue_limit: int) -> None:
-        self.admission = Admission(slots=slots, queue_limit=queue_limit)
+        self.admission = Admission(slots=slots, room=_room(queue_limit))
         self.events: list[tuple[str, str]] = []
         self.inside: list[asyncio.Event] = []
         self.tasks: list[asyncio.Task[None]] = []

@@ -55,7 +55,7 @@ async def test_what_nobody_asks_for_waits_on_the_other_side_and_comes_in_order()
         await asyncio.sleep(0.3)
         assert 0 < sent < _PIECES / 2
         before = sent
-        for number in range(8):
+        for _ in range(8):
             await connection.receive()
         await asyncio.sleep(0.05)
         assert sent > before  # a reader who is slow but goes on is not waited for to the last piece

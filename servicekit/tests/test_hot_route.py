@@ -1,5 +1,6 @@
 """A hot route answers what is right by itself, and leaves all else to FastAPI's route."""
 
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,8 +8,10 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
+from servicekit.asgi import BodyRules
+from servicekit.context import context_from_headers, use_context
 from servicekit.errors import TooBusy, UpstreamUnavailable
-from servicekit.hot_route import HotRoute
+from servicekit.hot_route import HotRoute, HotRoutes
 from servicekit.service import build_app
 from structlog.testing import capture_logs
 
@@ -140,3 +143,30 @@ async def test_it_is_counted_by_its_path(hot: httpx.AsyncClient) -> None:
     assert (
         'http_request_duration_seconds_count{method="POST",route="/count",status="200"}' in metrics
     )
+
+
+async def test_body_is_let_go_of_before_the_work_begins() -> None:
+    body = b'{"number": 4}'
+    held: list[int] = []
+
+    async def answer(order: Order, _: Request) -> Answer:
+        held.append(sys.getrefcount(body))
+        return Answer(number=order.number, way="short")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(_: Any) -> None:
+        return
+
+    async def nothing_else(*_: Any) -> None:
+        raise AssertionError("the hot route should have answered")
+
+    route = HotRoute("/hot", Order, answer, takes=lambda _: True)
+    app = BodyRules(HotRoutes(nothing_else, routes=(route,)), max_body_bytes=1000, raw_bodies=())
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"13")]
+    scope = {"type": "http", "method": "POST", "path": "/hot", "headers": headers}
+    before = sys.getrefcount(body)
+    with use_context(context_from_headers({}, default_deadline_seconds=5)):
+        await app(scope, receive, send)
+    assert held == [before]

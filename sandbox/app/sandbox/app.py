@@ -37,6 +37,7 @@ from sandbox.routes import executions as execution_routes
 from sandbox.routes.wiring import Wiring
 from sandbox.sessions import SessionLimits, Sessions
 from sandbox.settings import SandboxSettings
+from sandbox.waiting import WaitingRoom
 
 log = get_logger()
 
@@ -124,18 +125,19 @@ def _wire(
     reserve = Reserve(
         runner, size=settings.spare_sessions, package_path=lambda: _path_of(store.default_place())
     )
+    room = WaitingRoom(most_calls=settings.queue_limit, most_bytes=settings.queue_max_bytes)
     live = Sessions(
         reserve,
         SessionLimits(
             live=settings.max_sessions,
             idle_seconds=settings.session_idle_seconds,
-            waiting_per_session=settings.queue_limit,
         ),
         store.default_place,
+        room,
     )
     times = TimeBounds(settings.default_timeout_seconds, settings.max_timeout_seconds)
     executions = Executions()
-    admission = Admission(slots=settings.slots, queue_limit=settings.queue_limit)
+    admission = Admission(slots=settings.slots, room=room)
     return Wiring(
         execution=Execution(admission, live, times, executions),
         executions=executions,

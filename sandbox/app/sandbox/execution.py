@@ -7,6 +7,7 @@ is an error.
 """
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -125,14 +126,18 @@ class Execution:
         return result
 
     async def _carry_out(self, order: _Order, execution: LiveExecution) -> ExecuteResult:
-        slot = self._admission.slot(order.client, order.deadline)
+        code_bytes = sys.getsizeof(order.request.code)
+        slot = self._admission.slot(order.client, order.deadline, held_bytes=code_bytes)
         session_id = order.request.session_id
         if session_id is None:
             fresh = self._sessions.fresh(order.deadline, order.plan.session_limits)
             async with slot, fresh as session:
                 return await self._run(order, session, execution)
         # First the session's turn, then the slot: a slot must not idle behind a busy session.
-        async with self._sessions.use(session_id, order.deadline) as session, slot:
+        turn = self._sessions.use(
+            session_id, order.deadline, client=order.client, held_bytes=code_bytes
+        )
+        async with turn as session, slot:
             return await self._run(order, session, execution)
 
     async def _plan(self, request: ExecuteRequest, deadline: Deadline) -> Plan:

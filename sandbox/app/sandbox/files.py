@@ -25,7 +25,7 @@ class SessionFiles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def list(self, session_id: str, deadline: Deadline) -> FileListing:
+    async def list(self, session_id: str, deadline: Deadline, client: str) -> FileListing:
         """List everything in a session's folder.
 
         Raises
@@ -33,7 +33,7 @@ class SessionFiles:
         SessionUnknown, SessionEnded, TooBusy, DeadlineExceeded, RunnerDown
             The session is not there, or not in time.
         """
-        async with self._of(session_id, deadline) as files:
+        async with self._of(session_id, deadline, client) as files:
             found = await files.list()
         return FileListing(
             files=tuple(describe(file, session_id) for file in found.files),
@@ -41,7 +41,7 @@ class SessionFiles:
         )
 
     def read(
-        self, session_id: str, path: str, deadline: Deadline
+        self, session_id: str, path: str, deadline: Deadline, client: str
     ) -> AbstractAsyncContextManager[OpenFile]:
         """Open a plain file; its pieces can be read inside of the `with` block.
 
@@ -52,17 +52,22 @@ class SessionFiles:
         SessionUnknown, SessionEnded, TooBusy, DeadlineExceeded, RunnerDown
             The session is not there, or not in time.
         """
-        return self._open(session_id, path, deadline)
+        return self._open(session_id, path, deadline, client)
 
     @asynccontextmanager
     async def _open(
-        self, session_id: str, path: str, deadline: Deadline
+        self, session_id: str, path: str, deadline: Deadline, client: str
     ) -> AsyncIterator[OpenFile]:
-        async with self._of(session_id, deadline) as files, files.read(path) as opened:
+        async with self._of(session_id, deadline, client) as files, files.read(path) as opened:
             yield opened
 
     async def write(
-        self, session_id: str, path: str, content: AsyncIterator[bytes], deadline: Deadline
+        self,
+        session_id: str,
+        path: str,
+        content: AsyncIterator[bytes],
+        deadline: Deadline,
+        client: str,
     ) -> tuple[SessionFile, bool]:
         """Write a file, all of it or nothing; say also whether it is new.
 
@@ -73,11 +78,11 @@ class SessionFiles:
         SessionUnknown, SessionEnded, TooBusy, DeadlineExceeded, RunnerDown
             The session is not there, or not in time.
         """
-        async with self._of(session_id, deadline) as files:
+        async with self._of(session_id, deadline, client) as files:
             file, is_new = await files.write(path, content)
         return describe(file, session_id), is_new
 
-    async def delete(self, session_id: str, path: str, deadline: Deadline) -> None:
+    async def delete(self, session_id: str, path: str, deadline: Deadline, client: str) -> None:
         """Remove a file or a link.
 
         Raises
@@ -87,12 +92,14 @@ class SessionFiles:
         SessionUnknown, SessionEnded, TooBusy, DeadlineExceeded, RunnerDown
             The session is not there, or not in time.
         """
-        async with self._of(session_id, deadline) as files:
+        async with self._of(session_id, deadline, client) as files:
             await files.delete(path)
 
     @asynccontextmanager
-    async def _of(self, session_id: str, deadline: Deadline) -> AsyncIterator[CellFiles]:
-        async with self._sessions.use(session_id, deadline) as session:
+    async def _of(
+        self, session_id: str, deadline: Deadline, client: str
+    ) -> AsyncIterator[CellFiles]:
+        async with self._sessions.use(session_id, deadline, client=client) as session:
             with self._told(session_id):
                 try:
                     async with asyncio.timeout(deadline.remaining()):

@@ -27,7 +27,11 @@ QUEUE_LENGTH = Gauge("sandbox_queue_length", "Runs that wait for a place")
 SESSION_QUEUE_LENGTH = Gauge(
     "sandbox_session_queue_length", "Calls that wait for their session, which runs another cell"
 )
-WAIT_SECONDS = Histogram("sandbox_wait_seconds", "Time from request to place", buckets=_SECONDS)
+WAIT_SECONDS = Histogram(
+    "sandbox_wait_seconds",
+    "Time from request to place, the wait for its session included",
+    buckets=_SECONDS,
+)
 KILL_SECONDS = Histogram(
     "sandbox_kill_seconds", "Time from a limit to the death of the whole tree", buckets=_SECONDS
 )

@@ -11,28 +11,28 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from weakref import WeakSet
 
 from servicekit.deadline import Deadline
-from servicekit.errors import DeadlineExceeded, TooBusy
+from servicekit.errors import TooBusy
 from servicekit.logs import get_logger
 from servicekit.wire.execution import ResourceLimits
 
-from sandbox.cells import CellOutcome, CellRunner, CellSession
+from sandbox.cells import CellRunner
 from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown, SessionEnded, SessionUnknown
 from sandbox.farewells import Farewells
 from sandbox.limits import NO_LIMITS, settle
-from sandbox.metrics import (
-    SESSION_OPEN_SECONDS,
-    SESSION_QUEUE_LENGTH,
-    SESSIONS_ENDED,
-    SESSIONS_LIVE,
-)
+from sandbox.live_session import LiveSession, SessionView, turns
+from sandbox.metrics import SESSION_OPEN_SECONDS, SESSIONS_ENDED, SESSIONS_LIVE
+from sandbox.waiting import WaitingRoom
+
+# What it hands out as well: who deals with sessions imports one module.
+__all__ = ["LiveSession", "SessionLimits", "SessionView", "Sessions", "Turn"]
 
 log = get_logger()
 
@@ -52,57 +52,6 @@ class SessionLimits:
 
     live: int
     idle_seconds: float
-    waiting_per_session: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """One session as a caller may see it."""
-
-    session_id: str
-    is_running: bool
-    idle_seconds: float
-    ends_in_seconds: float
-    age_seconds: float
-    cells: int
-    resets: int
-    waiting: int
-    timeout_seconds: float | None
-    limits: ResourceLimits
-
-
-@dataclass(eq=False)
-class LiveSession:
-    """One session and what the registry keeps of it.
-
-    Attributes
-    ----------
-    limits
-        What it was opened with, every value given; of a session for one run, what was asked for.
-    timeout_seconds
-        Time limit of its cells that name none; None for the service's own.
-    latest
-        How its latest cell ended, if it did.
-    """
-
-    session_id: str
-    cell: CellSession
-    limits: ResourceLimits
-    timeout_seconds: float | None = None
-    opened_at: float = field(default_factory=monotonic)
-    used_at: float = field(default_factory=monotonic)
-    cells: int = 0
-    resets: int = 0
-    waiting: int = 0
-    resetting: int = 0
-    package_set: str | None = None
-    latest: CellOutcome | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a cell runs in it or waits for it, or it is being reset."""
-        return self.turn.locked() or self.waiting > 0 or self.resetting > 0
 
 
 class Sessions:
@@ -116,6 +65,8 @@ class Sessions:
         Bounds on their number and idle time.
     default_package_set
         Returns name and path of the package set that a new session sees, if there is one.
+    room
+        Where calls wait for a session's turn.
     """
 
     def __init__(
@@ -123,7 +74,9 @@ class Sessions:
         runner: CellRunner,
         limits: SessionLimits,
         default_package_set: Callable[[], tuple[str, Path] | None],
+        room: WaitingRoom,
     ) -> None:
+        self._room = room
         self._runner = runner
         self._limits = limits
         self._default_package_set = default_package_set
@@ -204,19 +157,33 @@ class Sessions:
         """End the sessions that `fresh` is through with, for as long as the service runs."""
         await self._farewells.keep()
 
-    def use(self, session_id: str, deadline: Deadline) -> "Turn":
+    def use(
+        self, session_id: str, deadline: Deadline, *, client: str = "", held_bytes: int = 0
+    ) -> "Turn":
         """Return a turn in a live session, to hold for the length of a `with` block.
 
-        Who comes while it is busy waits in order. Its beginning raises `SessionUnknown` or
-        `SessionEnded` when there is no session of that name, or no longer, `TooBusy` when too many
-        calls wait for it, and `DeadlineExceeded` when the request's time ended while it waited.
-        """
-        return Turn(self, session_id, deadline)
+        Who comes while it is busy waits in its caller's line; the lines take turns. Its beginning
+        raises `SessionUnknown` or `SessionEnded` when there is no session of that name, or no
+        longer, `TooBusy` when too many calls wait, and `DeadlineExceeded` when the request's time
+        ended while it waited.
 
-    async def take_turn(self, session_id: str, deadline: Deadline) -> LiveSession:
+        Parameters
+        ----------
+        client
+            The caller's name; without one it shares a line with others that have none.
+        held_bytes
+            What the call keeps in memory while it waits.
+        """
+        return Turn(self, session_id, deadline, client, held_bytes)
+
+    async def take_turn(
+        self, session_id: str, deadline: Deadline, client: str, held_bytes: int
+    ) -> LiveSession:
         """Begin a turn; see `use`."""
         session = self.find(session_id)
-        await self._take_turn(session, deadline)
+        if session.turn.take_free():
+            return session
+        await session.turn.wait(client, held_bytes, deadline)
         try:
             return self.find(session_id)  # it may have ended while this call waited
         except BaseException:
@@ -317,27 +284,11 @@ class Sessions:
     def views(self) -> tuple[SessionView, ...]:
         """Describe the live sessions, the oldest first."""
         live = (session for session in self._live.values() if session.cell.is_alive)
-        return tuple(self._view(session) for session in live)
+        return tuple(session.view(most_idle_seconds=self._limits.idle_seconds) for session in live)
 
     def view(self, session_id: str) -> SessionView:
         """Describe one live session; raises as `find`."""
-        return self._view(self.find(session_id))
-
-    def _view(self, session: LiveSession) -> SessionView:
-        now = monotonic()
-        idle_seconds = 0.0 if session.is_busy else now - session.used_at
-        return SessionView(
-            session_id=session.session_id,
-            is_running=session.is_busy,
-            idle_seconds=idle_seconds,
-            ends_in_seconds=max(0.0, self._limits.idle_seconds - idle_seconds),
-            age_seconds=now - session.opened_at,
-            cells=session.cells,
-            resets=session.resets,
-            waiting=session.waiting,
-            timeout_seconds=session.timeout_seconds,
-            limits=session.limits,
-        )
+        return self.find(session_id).view(most_idle_seconds=self._limits.idle_seconds)
 
     async def _open(self, deadline: Deadline, limits: ResourceLimits) -> LiveSession:
         package_set = self._default_package_set()
@@ -347,7 +298,9 @@ class Sessions:
             cell = await self._runner.open(package_path=path, limits=limits, deadline=deadline)
             if cell is not None:
                 SESSION_OPEN_SECONDS.observe(monotonic() - asked_at)
-                session = LiveSession(secrets.token_urlsafe(16), cell, limits, package_set=name)
+                session = LiveSession(
+                    secrets.token_urlsafe(16), cell, limits, turns(self._room), package_set=name
+                )
                 self._held.add(session)
                 return session
             self._farewells.hurry(_FREED)
@@ -363,43 +316,31 @@ class Sessions:
             retry_after_seconds=2.0,
         )
 
-    async def _take_turn(self, session: LiveSession, deadline: Deadline) -> None:
-        if not (session.turn.locked() or session.waiting):
-            await session.turn.acquire()  # at once: nobody has it, and nobody waits for it
-            return
-        if session.waiting >= self._limits.waiting_per_session:
-            raise TooBusy(
-                f"{session.waiting} calls wait for this session already. Try again later.",
-                retry_after_seconds=2.0,
-            )
-        session.waiting += 1
-        SESSION_QUEUE_LENGTH.inc()
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                await session.turn.acquire()
-        except TimeoutError:
-            raise DeadlineExceeded(
-                "The time for this request ended while it waited for the session, which runs "
-                "another cell. Try again later or use another session."
-            ) from None
-        finally:
-            session.waiting -= 1
-            SESSION_QUEUE_LENGTH.dec()
-
 
 class Turn:
     """A live session that is this call's, inside of an `async with` block; see `Sessions.use`."""
 
-    __slots__ = ("_deadline", "_session", "_session_id", "_sessions")
+    __slots__ = ("_client", "_deadline", "_held_bytes", "_session", "_session_id", "_sessions")
 
-    def __init__(self, sessions: Sessions, session_id: str, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        session_id: str,
+        deadline: Deadline,
+        client: str,
+        held_bytes: int,
+    ) -> None:
         self._sessions = sessions
         self._session_id = session_id
         self._deadline = deadline
+        self._client = client
+        self._held_bytes = held_bytes
         self._session: LiveSession | None = None
 
     async def __aenter__(self) -> LiveSession:
-        self._session = await self._sessions.take_turn(self._session_id, self._deadline)
+        self._session = await self._sessions.take_turn(
+            self._session_id, self._deadline, self._client, self._held_bytes
+        )
         return self._session
 
     async def __aexit__(self, *_: object) -> None:

@@ -32,7 +32,13 @@ class SandboxSettings(ServiceSettings):
     )
     slots: Annotated[int, Field(ge=1, le=256)] = Field(8, description="runs that go on at once")
     queue_limit: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        128, description="runs that may wait for a slot; one more is answered with 429"
+        128,
+        description="calls that may wait for a slot or for their session; one more is answered "
+        "with 429",
+    )
+    queue_max_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = Field(
+        32 << 20,
+        description="bytes of code that waiting calls may hold together; more is answered with 429",
     )
     default_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         10.0, description="a cell's time limit in seconds when the request names none"

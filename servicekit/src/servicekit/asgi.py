@@ -269,9 +269,9 @@ class BodyRules:
             raise UnsupportedMediaType(
                 "Send the body as JSON, with the header Content-Type: application/json."
             )
-        body = await self._read(receive)
-        if body is not None:
-            await self._app(scope, replayed(body, receive), send)
+        if (body := await self._read(receive)) is not None:
+            given, body = replayed(body, receive), None  # whoever takes it may let go of it
+            await self._app(scope, given, send)
 
     def _is_raw(self, scope: Scope) -> bool:
         return any(
@@ -313,13 +313,14 @@ class BodyRules:
 
 def replayed(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that gives a body that was read already, and then what else comes."""
-    is_given = False
+    left: bytes | None = body
+    del body
 
     async def replay() -> Message:
-        nonlocal is_given
-        if is_given:
+        nonlocal left
+        if left is None:
             return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        given, left = left, None
+        return {"type": "http.request", "body": given, "more_body": False}
 
     return replay

@@ -71,6 +71,8 @@ class HotRoutes:
         except ValidationError:
             await self._app(scope, replayed(body, receive), send)
             return
+        # While the work waits, it is the order that is kept and not its text as well.
+        del message, body
         scope["route"] = name
         answer = await route.answer(order, Request(scope, receive))
         content = answer.model_dump_json(by_alias=True).encode()

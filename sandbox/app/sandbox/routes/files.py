@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Path, Request, Response, status
 from servicekit.context import current_context
+from servicekit.deadline import Deadline
 from servicekit.errors import StackError
 from servicekit.hangup import ClientHungUp, until_hangup
 from servicekit.logs import get_logger
@@ -17,7 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from sandbox.artifacts import media_type_of, shown
-from sandbox.routes.wiring import wiring_of
+from sandbox.files import SessionFiles
+from sandbox.routes.wiring import client_of, wiring_of
 from sandbox.stored_files import OpenFile
 
 log = get_logger()
@@ -55,8 +57,8 @@ async def list_files(session_id: SessionName, request: Request) -> FileListing:
 
     While a cell runs in the session the call waits for its end, up to the request's deadline.
     """
-    files, deadline = wiring_of(request).files, current_context().deadline
-    return await until_hangup(request, files.list(session_id, deadline))
+    files, deadline, client = _call(request)
+    return await until_hangup(request, files.list(session_id, deadline, client))
 
 
 @router.get(
@@ -67,8 +69,8 @@ async def list_files(session_id: SessionName, request: Request) -> FileListing:
 )
 async def download_file(session_id: SessionName, path: FilePath, request: Request) -> Response:
     """Download a file: plain files with one name alone, no link is followed."""
-    files, deadline = wiring_of(request).files, current_context().deadline
-    return _Download(files.read(session_id, _exact_path(request, path), deadline))
+    files, deadline, client = _call(request)
+    return _Download(files.read(session_id, _exact_path(request, path), deadline, client))
 
 
 @router.put(
@@ -86,9 +88,9 @@ async def upload_file(
     It appears when it is whole, in place of the one before (200) or as a new one (201). One file
     is bounded (413), and so is the session's folder (507).
     """
-    files, deadline = wiring_of(request).files, current_context().deadline
+    files, deadline, client = _call(request)
     file, is_new = await files.write(
-        session_id, _exact_path(request, path), _content(request), deadline
+        session_id, _exact_path(request, path), _content(request), deadline, client
     )
     if not is_new:
         response.status_code = status.HTTP_200_OK
@@ -104,8 +106,16 @@ async def upload_file(
 )
 async def delete_file(session_id: SessionName, path: FilePath, request: Request) -> None:
     """Delete a file, or a link but not what it leads to."""
-    files, deadline = wiring_of(request).files, current_context().deadline
-    await until_hangup(request, files.delete(session_id, _exact_path(request, path), deadline))
+    files, deadline, client = _call(request)
+    await until_hangup(
+        request, files.delete(session_id, _exact_path(request, path), deadline, client)
+    )
+
+
+def _call(request: Request) -> tuple[SessionFiles, Deadline, str]:
+    """Return where files are, how much time there is, and who asks."""
+    context = current_context()
+    return wiring_of(request).files, context.deadline, client_of(request, context)
 
 
 def _exact_path(request: Request, decoded: str) -> str:
