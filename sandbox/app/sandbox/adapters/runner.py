@@ -12,8 +12,9 @@ from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded
 from servicekit.wire.execution import ResourceLimits
 
+from sandbox.adapters.clean_text import clean_text
 from sandbox.adapters.runner_connection import Arrival, Connection
-from sandbox.adapters.runner_session import RunnerSession, clean_text, wire_limits
+from sandbox.adapters.runner_session import RunnerSession, wire_limits
 from sandbox.cells import CellSession, Protection, RunnerHello
 from sandbox.errors import RunnerDown, SandboxOff
 from sandbox.metrics import POOL_CLAIMS

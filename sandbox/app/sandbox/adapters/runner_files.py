@@ -6,9 +6,9 @@ the end of the exchange, because the session's variables live behind it.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from sandbox_runner import file_messages, protocol
 from sandbox_runner.file_messages import (
@@ -26,6 +26,8 @@ from sandbox_runner.file_messages import (
 )
 from sandbox_runner.protocol import Frame, FrameKind
 
+from sandbox.adapters.clean_text import clean_text
+from sandbox.adapters.to_its_end import to_its_end
 from sandbox.errors import (
     FileFailed,
     FileNotPlain,
@@ -47,8 +49,6 @@ _PATIENCE_SECONDS: Final = 20.0
 # Read from the socket at a time, and so what a client has to take before the warden sees any of it
 # gone: 256 KiB in pieces of 64.
 _PIECES_AT_ONCE: Final = 4
-
-T = TypeVar("T")
 
 _REFUSALS: Final[dict[str, type[FileRefusal]]] = {
     "bad-path": FilePathInvalid,
@@ -91,14 +91,14 @@ class RunnerFiles:
 
     async def list(self) -> StoredFiles:
         """List everything in the session's folder."""
-        event = await _to_its_end(self._ask(ListFiles()))
+        event = await to_its_end(self._ask(ListFiles()))
         if not isinstance(event, FileList):
             raise self._lost("a list of files")
         return StoredFiles(tuple(map(stored_file, event.entries)), event.is_truncated)
 
     async def delete(self, path: str) -> None:
         """Remove a file or a link."""
-        event = await _to_its_end(self._ask(DeleteFile(path)))
+        event = await to_its_end(self._ask(DeleteFile(path)))
         if not isinstance(event, FileDeleted):
             raise self._lost("the end of a file")
 
@@ -106,7 +106,7 @@ class RunnerFiles:
     async def read(self, path: str) -> AsyncIterator[OpenFile]:
         """Open a plain file; its pieces can be read inside of the `with` block."""
         async with self._line.exchange:
-            event = await _to_its_end(self._ask_now(ReadFile(path)))
+            event = await to_its_end(self._ask_now(ReadFile(path)))
             if not isinstance(event, FileOpened):
                 raise self._lost("the content of a file")
             reading = self._reading = _Reading(self, event.entry.size_bytes)
@@ -116,7 +116,7 @@ class RunnerFiles:
             finally:
                 self._reading = None
                 if not reading.is_over:
-                    await _to_its_end(reading.give_up())
+                    await to_its_end(reading.give_up())
 
     def overtake(self) -> None:
         """End a download: a reset comes first, however slow who reads it is."""
@@ -135,7 +135,7 @@ class RunnerFiles:
                 if sending.done():
                     sending.result()
             finally:
-                await _to_its_end(self._finish(answer, sending))
+                await to_its_end(self._finish(answer, sending))
             event = answer.result()
         if not isinstance(event, FileWritten):
             raise self._lost("a written file")
@@ -201,7 +201,7 @@ class RunnerFiles:
         """
         event = await self.arrival()
         if isinstance(event, FileRefused):
-            raise _REFUSALS.get(event.reason, FileFailed)(_clean(event.detail))
+            raise _REFUSALS.get(event.reason, FileFailed)(clean_text(event.detail))
         if not isinstance(event, FileEvent):
             raise self._lost("an event of files")
         return event
@@ -296,25 +296,6 @@ def _stalled(did: str) -> FileStalled:
         f"The client {did} too little of the file for {_PATIENCE_SECONDS:g} seconds, so the "
         "transfer was given up; the session is as it was. Try again, without a pause."
     )
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end, also when this call is cancelled, however often."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        task.exception()  # seen, so that nobody warns of it
-        raise cancelled
-    return task.result()
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def stored_file(entry: FileEntry) -> StoredFile:

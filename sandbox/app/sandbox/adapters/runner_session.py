@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from sandbox_runner import protocol
-from sandbox_runner.protocol import Frame, FrameKind
+from sandbox_runner.protocol import Frame, FrameKind, ResetDone
 from sandbox_runner.rich_messages import MAX_CONTENT_BYTES, cut
 from servicekit.errors import PayloadTooLarge
 from servicekit.wire.execution import ExecutionError, ResourceLimits, RichOutput
 
+from sandbox.adapters.clean_text import clean_text
 from sandbox.adapters.rich_output import rich_output
 from sandbox.adapters.runner_connection import Arrival, Connection
 from sandbox.adapters.runner_files import RunnerFiles, changed_files
+from sandbox.adapters.to_its_end import to_its_end
 from sandbox.cells import CellOutcome, OutputListener, Stream
 from sandbox.errors import RunnerDown
 from sandbox.metrics import KILL_SECONDS
@@ -34,11 +36,6 @@ _PARTING_SECONDS: Final = 2.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
 _DECODER: Final = codecs.getincrementaldecoder("utf-8")
-
-
-def clean_text(text: object) -> str:
-    r"""Return text that UTF-8 can carry: a lone surrogate becomes `\udXXX`."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _Output:
@@ -182,7 +179,7 @@ class RunnerSession:
 
     async def _receive(self) -> Arrival:
         """Return what comes next and does not answer a reset."""
-        while isinstance(arrival := await self._connection.receive(), protocol.ResetDone):
+        while isinstance(arrival := await self._connection.receive(), ResetDone):
             self._resets_done += 1
         return arrival
 
@@ -200,13 +197,26 @@ class RunnerSession:
                 if self._resets_done:
                     self._resets_done -= 1
                 else:
-                    self._expect(await self._connection.receive(), protocol.ResetDone)
+                    self._expect(await self._past_output(self._connection.receive), ResetDone)
 
     async def use_packages(self, path: Path) -> None:
-        """Put a package set on the session's import path, in place of the former one."""
+        """Put a package set on the session's import path, in place of the former one.
+
+        A cancelled call ends when that is done, and the session lives on.
+        """
+        await to_its_end(self._use_packages(path))
+
+    async def _use_packages(self, path: Path) -> None:
         async with self._exchange("while it was given the packages"), self._reading:
             await self._connection.send(protocol.Packages(str(path)))
-            self._expect(await self._receive(), protocol.PackagesApplied)
+            self._expect(await self._past_output(self._receive), protocol.PackagesApplied)
+
+    @staticmethod
+    async def _past_output(receive: Callable[[], Awaitable[Arrival]]) -> protocol.Event:
+        """Return the next event: what threads print between two runs is nobody's."""
+        while isinstance(arrival := await receive(), Frame):
+            continue
+        return arrival
 
     @asynccontextmanager
     async def _exchange(self, meanwhile: str) -> AsyncIterator[None]:

@@ -97,7 +97,8 @@ class FakeRunner:
     """Serves sessions at a Unix socket.
 
     `hold` makes runs wait until `release` is set; `refuse_as` makes every open fail;
-    `on_run` may replace the script for a cell; `is_deaf` has runs go on when they are cancelled.
+    `on_run` may replace the script for a cell; `is_deaf` has runs go on when they are cancelled;
+    `late_output` is what a session's threads print before it answers between two runs.
     """
 
     def __init__(self, socket: Path) -> None:
@@ -112,6 +113,7 @@ class FakeRunner:
         self.on_run: Callable[[FakeSession, str], Reply | None] = lambda _, __: None
         self.is_mute = False
         self.is_deaf = False
+        self.late_output: tuple[Frame, ...] = ()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -201,15 +203,24 @@ class FakeRunner:
                 await self._run(peer, session, request)
             case protocol.Packages(path=path):
                 session.package_path = path
+                self.started.append("packages")
+                await self._print_between_runs(peer)
+                if "packages" in self.held:
+                    await self.release.wait()
                 await peer.send(protocol.PackagesApplied())
             case protocol.Reset():
                 session.variables.clear()
                 session.resets += 1
+                await self._print_between_runs(peer)
                 await peer.send(protocol.ResetDone())
             case protocol.Cancel():
                 session.late_cancels += 1
             case _:
                 session.is_open = False
+
+    async def _print_between_runs(self, peer: "_Peer") -> None:
+        for frame in self.late_output:
+            await peer.write(protocol.encode_frame(frame.kind, frame.payload))
 
     async def _run(self, peer: "_Peer", session: FakeSession, request: protocol.Run) -> None:
         session.codes.append(request.code)

@@ -1,0 +1,61 @@
+"""A session over its connection: what comes between two runs costs it nothing."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sandbox.adapters.runner import SocketRunner
+from sandbox.cells import CellSession
+from sandbox.limits import NO_LIMITS
+from sandbox_support.fake_runner import FakeRunner, err, out
+from sandbox_support.serving import until
+from servicekit.deadline import Deadline
+
+SET = Path("/packages/set")
+
+
+async def _opened(runner: FakeRunner) -> CellSession:
+    session = await SocketRunner(runner.socket, connect_seconds=1.0).open(
+        package_path=None, limits=NO_LIMITS, deadline=Deadline.after(10)
+    )
+    assert session is not None
+    return session
+
+
+async def _answers(session: CellSession) -> None:
+    outcome = await session.run("6*7", timeout_seconds=5, limits=NO_LIMITS)
+    assert (outcome.result, outcome.stdout) == ("42", "")
+
+
+async def test_packages_come_to_a_session_whose_threads_print(fake_runner: FakeRunner) -> None:
+    fake_runner.late_output = (out("tick"), err("tock"))
+    session = await _opened(fake_runner)
+    await session.use_packages(SET)
+    assert fake_runner.sessions[0].package_path == str(SET)
+    await _answers(session)
+    session.close()
+
+
+async def test_session_whose_threads_print_is_reset(fake_runner: FakeRunner) -> None:
+    fake_runner.late_output = (out("tick"), err("tock"))
+    session = await _opened(fake_runner)
+    await session.reset()
+    await _answers(session)
+    session.close()
+
+
+async def test_hang_up_while_packages_come_leaves_the_session_alive(
+    fake_runner: FakeRunner,
+) -> None:
+    fake_runner.held.add("packages")
+    session = await _opened(fake_runner)
+    coming = asyncio.create_task(session.use_packages(SET))
+    await until(lambda: fake_runner.started == ["packages"])
+    coming.cancel()
+    await asyncio.sleep(0)
+    assert not coming.done()
+    fake_runner.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await coming
+    await _answers(session)
+    session.close()
