@@ -267,8 +267,11 @@ async def test_code_over_the_frame_limit_is_refused_and_the_session_lives(
 ) -> None:
     session_id = (await service.post("/sessions")).json()["session_id"]
     code = "x = '" + "\U0001f600" * 400_000 + "'"
-    answer = await service.post("/execute", json={"code": code, "session_id": session_id})
-    assert answer.status_code == 413
+    for headers in ({}, {"accept": "text/event-stream"}):
+        order = {"code": code, "session_id": session_id}
+        answer = await service.post("/execute", json=order, headers=headers)
+        assert answer.status_code == 413
+    assert (await service.get(f"/sessions/{session_id}")).json()["cells"] == 0
     again = await service.post("/execute", json={"code": "6*7", "session_id": session_id})
     assert again.json()["result"] == "42"
 

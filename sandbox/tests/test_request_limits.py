@@ -1,11 +1,15 @@
 """Limits that a request brings: granted within the bounds, refused beyond them, never clamped."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sandbox_runner.protocol import Limits
 from sandbox_support.fake_runner import BOUNDS, MIB, FakeRunner
+from sandbox_support.serving import service_settings, serving
+
+from sandbox.app import create_app
 
 ALL = {
     "memory_bytes": 64 * MIB,
@@ -183,3 +187,32 @@ async def test_body_of_a_new_session_is_json_or_nothing(
     headers = {} if declared is None else {"content-type": declared}
     answer = await service.post("/sessions", content=content, headers=headers)
     assert answer.status_code == status, answer.text
+
+
+async def test_time_over_the_runner_s_bound_is_refused_and_the_session_lives(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    settings = service_settings(tmp_path, fake_runner.socket, max_timeout_seconds=3600)
+    async with serving(create_app(settings)) as client:
+        session_id = await _create(client)
+        for path, body in (
+            ("/execute", {"code": "6*7"}),
+            ("/execute", {"code": "6*7", "session_id": session_id}),
+            ("/sessions", {}),
+        ):
+            answer = await client.post(path, json=body | {"timeout_seconds": 601})
+            assert answer.status_code == 422, answer.text
+            assert answer.json()["maximum_seconds"] == 600
+        body = {"code": "6*7", "session_id": session_id, "timeout_seconds": 600}
+        assert (await client.post("/execute", json=body)).json()["result"] == "42"
+
+
+async def test_run_that_names_no_time_gets_no_more_than_the_runner_grants(
+    tmp_path: Path, fake_runner: FakeRunner
+) -> None:
+    fake_runner.longest_seconds = 6.0
+    async with serving(create_app(service_settings(tmp_path, fake_runner.socket))) as client:
+        session_id = await _create(client)
+        await client.post("/execute", json={"code": "6*7", "session_id": session_id})
+        assert (await client.get(f"/sessions/{session_id}")).json()["timeout_seconds"] == 6
+    assert fake_runner.sessions[0].runs[0].timeout_seconds == 6

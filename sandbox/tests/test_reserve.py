@@ -47,6 +47,8 @@ class Runner:
     async def hello(self) -> Any:
         return SimpleNamespace(slots=self.places)  # as much of an answer as is used here
 
+    longest_seconds: float | None = None
+
     async def bounds(self, deadline: Deadline) -> ResourceLimits:  # noqa: ARG002  # the port's
         return _BOUNDS
 

@@ -19,6 +19,7 @@ from sandbox.adapters.package_index import PackageIndex, settings_of
 from sandbox.adapters.package_store import PackageStore
 from sandbox.adapters.rules_folder import RulesFolder
 from sandbox.adapters.runner import SocketRunner
+from sandbox.adapters.runner_session import check_code
 from sandbox.adapters.uv import Uv, UvOptions
 from sandbox.adapters.wheel_cache import WheelCache
 from sandbox.admission import Admission
@@ -139,9 +140,8 @@ def _wire(
     executions = Executions()
     admission = Admission(slots=settings.slots, room=room)
     return Wiring(
-        execution=Execution(admission, live, times, executions),
+        execution=Execution(admission, live, times, executions, check_code),
         executions=executions,
-        times=times,
         sessions=live,
         files=SessionFiles(live),
         packages=_packages(settings, reserve, resolver, store, live),

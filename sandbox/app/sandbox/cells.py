@@ -41,6 +41,8 @@ class RunnerHello:
         Whether it runs any: it is safe, or its operator accepts that it is not.
     started_seconds
         When it started, in seconds since 1970.
+    longest_seconds
+        The longest time limit in seconds that it grants a run.
     """
 
     python: str
@@ -51,6 +53,7 @@ class RunnerHello:
     slots: int
     slots_in_use: int
     started_seconds: float
+    longest_seconds: float
     bounds: ResourceLimits
 
 
@@ -153,6 +156,10 @@ class CellRunner(Protocol):
 
     async def hello(self) -> RunnerHello:
         """Ask the runner how it is."""
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """The longest time limit in seconds of a run, as the runner last said; None before."""
 
     async def bounds(self, deadline: Deadline) -> ResourceLimits:
         """Return the most that a session may ask for, every value given.

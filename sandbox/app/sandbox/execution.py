@@ -8,6 +8,7 @@ is an error.
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -15,7 +16,7 @@ from typing import Protocol
 from prometheus_client import Counter
 from servicekit.context import RequestContext
 from servicekit.deadline import Deadline
-from servicekit.errors import DeadlineExceeded, StackError
+from servicekit.errors import DeadlineExceeded
 from servicekit.spans import span
 from servicekit.wire.execution import (
     ExecuteRequest,
@@ -85,11 +86,13 @@ class Execution:
         sessions: Sessions,
         bounds: TimeBounds,
         executions: Executions,
+        check_code: Callable[[str], None],
     ) -> None:
         self._admission = admission
         self._sessions = sessions
         self._bounds = bounds
         self._executions = executions
+        self._check_code = check_code
 
     async def execute(
         self,
@@ -107,6 +110,8 @@ class Execution:
         ------
         TimeoutOutOfBounds, LimitOutOfBounds, SessionUnknown, SessionEnded, ExecutionIdTaken
             The request asks for what is not there.
+        PayloadTooLarge
+            Its code is too long.
         TooBusy, DeadlineExceeded
             There was no place, or none in time.
         RunnerDown, SandboxOff
@@ -142,12 +147,37 @@ class Execution:
 
     async def _plan(self, request: ExecuteRequest, deadline: Deadline) -> Plan:
         """Check all that can be checked before anything waits."""
+        self._check_code(request.code)
         if request.session_id is None:
-            seconds = self._bounds.choose(request.timeout_seconds)
+            seconds = await self.choose_seconds(request.timeout_seconds, None, deadline)
             return Plan(seconds, await self._sessions.check(request.limits, deadline), NO_LIMITS)
         session = self._sessions.find(request.session_id)
-        seconds = self._bounds.choose(request.timeout_seconds, session.timeout_seconds)
+        default = session.timeout_seconds
+        seconds = await self.choose_seconds(request.timeout_seconds, default, deadline)
         return Plan(seconds, NO_LIMITS, settle_run(request.limits, session.limits))
+
+    async def choose_seconds(
+        self, wanted: float | None, default: float | None, deadline: Deadline
+    ) -> float:
+        """Return the time limit of a run, within this service's bounds and the runner's.
+
+        Parameters
+        ----------
+        default
+            What its session was created with.
+
+        Raises
+        ------
+        TimeoutOutOfBounds
+            It asked for more than is granted.
+        """
+        if wanted is not None:
+            await self._sessions.meet_runner(deadline)
+        return self._bounds.within(self._sessions.longest_seconds).choose(wanted, default)
+
+    def usual_seconds(self, default: float | None) -> float:
+        """Return the time limit of a run that names none, as far as the runner's bound is known."""
+        return self._bounds.within(self._sessions.longest_seconds).choose(None, default)
 
     async def _run(
         self, order: _Order, session: LiveSession, execution: LiveExecution
@@ -177,8 +207,6 @@ class Execution:
             self._sessions.raise_if_ended(session.session_id)  # somebody deleted it meanwhile
             self._sessions.end(session.session_id, EndReason.RUNNER_LOST)
             raise
-        except StackError:
-            raise  # refused before anything ran: the session is as it was
         except BaseException:  # hang-up and shutdown: the run was killed, and its session with it
             _counter_of("cancelled").inc()
             self._sessions.end(session.session_id, EndReason.CANCELLED)

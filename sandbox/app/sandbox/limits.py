@@ -18,6 +18,12 @@ class TimeBounds:
     default_seconds: float
     max_seconds: float
 
+    def within(self, longest_seconds: float | None) -> "TimeBounds":
+        """Return these bounds where the runner grants no more than some seconds."""
+        if longest_seconds is None or longest_seconds >= self.max_seconds:
+            return self
+        return TimeBounds(min(self.default_seconds, longest_seconds), longest_seconds)
+
     def choose(self, wanted: float | None, default: float | None = None) -> float:
         """Return the limit in seconds that a request gets.
 
@@ -29,10 +35,10 @@ class TimeBounds:
         Raises
         ------
         TimeoutOutOfBounds
-            It asked for more than the service grants.
+            It asked for more than is granted.
         """
         if wanted is None:
-            return default or self.default_seconds
+            return min(default or self.default_seconds, self.max_seconds)
         if not 0 < wanted <= self.max_seconds:
             raise TimeoutOutOfBounds(
                 f"timeout_seconds must be over 0 and at most {self.max_seconds:g}; it was "

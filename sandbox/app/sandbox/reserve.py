@@ -72,6 +72,11 @@ class Reserve:
         self._fair_share = max(1, said.slots // _PLACES_FOR_A_SPARE)
         return said
 
+    @property
+    def longest_seconds(self) -> float | None:
+        """The longest time limit in seconds of a run, as the runner last said; None before."""
+        return self._runner.longest_seconds
+
     async def bounds(self, deadline: Deadline) -> ResourceLimits:
         """Return the most that a session may ask for."""
         self._bounds = await self._runner.bounds(deadline)

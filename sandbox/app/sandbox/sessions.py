@@ -130,6 +130,16 @@ class Sessions:
         SESSIONS_LIVE.set(len(self._live))
         return session
 
+    @property
+    def longest_seconds(self) -> float | None:
+        """The longest time limit in seconds that the runner grants a run, if it has said so."""
+        return self._runner.longest_seconds
+
+    async def meet_runner(self, deadline: Deadline) -> None:
+        """Ask the runner for its bounds, where it has not said them yet."""
+        if self._runner.longest_seconds is None:
+            await self._runner.bounds(deadline)
+
     async def check(self, limits: ResourceLimits | None, deadline: Deadline) -> ResourceLimits:
         """Return what a session for one run is to be opened with.
 

@@ -41,6 +41,7 @@ class SocketRunner:
         self._socket = socket
         self._connect_seconds = connect_seconds
         self._bounds: ResourceLimits | None = None
+        self.longest_seconds: float | None = None
 
     async def hello(self) -> RunnerHello:
         """Ask the runner how it is; one try."""
@@ -62,7 +63,7 @@ class SocketRunner:
                 f"{protocol.PROTOCOL_VERSION}; start both from the same release."
             )
         hello = _hello(event)
-        self._bounds = hello.bounds
+        self._bounds, self.longest_seconds = hello.bounds, hello.longest_seconds
         return hello
 
     async def bounds(self, deadline: Deadline) -> ResourceLimits:
@@ -157,6 +158,7 @@ def _hello(event: protocol.HelloEvent) -> RunnerHello:
         slots=event.slots.size,
         slots_in_use=event.slots.in_use,
         started_seconds=event.started_seconds,
+        longest_seconds=event.bounds.timeout_seconds,
         bounds=ResourceLimits(
             memory_bytes=event.bounds.memory_bytes,
             processes=event.bounds.processes,

@@ -35,6 +35,8 @@ _REPORT_GRACE_SECONDS: Final = 5.0
 _PARTING_SECONDS: Final = 2.0
 # The runner caps output; this is the seat belt in case it does not.
 _MAX_KEPT_BYTES: Final = 16 << 20
+# A request's other members, names of limits and their numbers, take some 300 bytes.
+_MAX_CODE_BYTES: Final = protocol.MAX_REQUEST_BYTES - 1024
 _DECODER: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -117,7 +119,6 @@ class RunnerSession:
         """Run one cell to its end; a cancelled call kills the session."""
         self._runs += 1
         order = protocol.Run(str(self._runs), code, timeout_seconds, wire_limits(limits))
-        _check_size(order)
         is_whole = False
         try:
             async with (
@@ -242,15 +243,22 @@ class RunnerSession:
             self._connection.abort()
 
 
-def _check_size(order: protocol.Run) -> None:
+def check_code(code: str) -> None:
+    """See to it that the runner can be sent some code.
+
+    Raises
+    ------
+    PayloadTooLarge
+        It is too long for a request.
+    """
     # The frame's JSON escapes what is not ASCII: six bytes for a character, at most twelve.
-    if len(order.code) * 12 < protocol.MAX_REQUEST_BYTES - 1024:
+    if len(code) * 12 < _MAX_CODE_BYTES:
         return
-    size = len(protocol.encode_request(order))
-    if size > protocol.MAX_REQUEST_BYTES:
+    size = len(protocol.encode_request(protocol.Run("", code, 1.0)))
+    if size > _MAX_CODE_BYTES:
         raise PayloadTooLarge(
             f"The code is too long: {size} bytes as the runner gets it, of "
-            f"{protocol.MAX_REQUEST_BYTES}. Split it over several cells."
+            f"{_MAX_CODE_BYTES}. Split it over several cells."
         )
 
 

@@ -52,7 +52,7 @@ def _describe(view: SessionView, wiring: Wiring) -> SessionDescription:
         cells=view.cells,
         resets=view.resets,
         waiting=view.waiting,
-        timeout_seconds=view.timeout_seconds or wiring.times.default_seconds,
+        timeout_seconds=wiring.execution.usual_seconds(view.timeout_seconds),
         limits=view.limits,
     )
 
@@ -65,11 +65,11 @@ async def create_session(
 ) -> SessionCreated:
     """Create a session: variables, imports and files last from cell to cell until it ends."""
     wiring = wiring_of(request)
-    order = wanted or _USUAL
+    order, deadline = wanted or _USUAL, current_context().deadline
     if order.timeout_seconds is not None:
-        wiring.times.choose(order.timeout_seconds)
+        await wiring.execution.choose_seconds(order.timeout_seconds, None, deadline)
     creation = wiring.sessions.create(
-        current_context().deadline, limits=order.limits, timeout_seconds=order.timeout_seconds
+        deadline, limits=order.limits, timeout_seconds=order.timeout_seconds
     )
     session = await until_hangup(request, creation)
     response.headers["location"] = f"/sessions/{session.session_id}"

@@ -9,7 +9,6 @@ from sandbox.execution import Execution
 from sandbox.executions import Executions
 from sandbox.files import SessionFiles
 from sandbox.isolation import Isolation
-from sandbox.limits import TimeBounds
 from sandbox.packages.install import Packages
 from sandbox.reserve import Reserve
 from sandbox.sessions import Sessions
@@ -21,7 +20,6 @@ class Wiring:
 
     execution: Execution
     executions: Executions
-    times: TimeBounds
     sessions: Sessions
     files: SessionFiles
     packages: Packages

@@ -113,6 +113,7 @@ class FakeRunner:
         self.on_run: Callable[[FakeSession, str], Reply | None] = lambda _, __: None
         self.is_mute = False
         self.is_deaf = False
+        self.longest_seconds = BOUNDS.timeout_seconds
         self.late_output: tuple[Frame, ...] = ()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -175,7 +176,7 @@ class FakeRunner:
                     runs_code=self.is_safe or self.accepts_unsafe,
                     preloaded=(),
                     slots=protocol.SlotUse(self.slots, self.open_sessions),
-                    bounds=BOUNDS,
+                    bounds=replace(BOUNDS, timeout_seconds=self.longest_seconds),
                     started_seconds=1.5e9,
                 )
             )
