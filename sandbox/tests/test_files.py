@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,11 +14,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 from sandbox.adapters import runner_files
+from sandbox.stored_files import StoredFile
 from sandbox_runner import client
 from sandbox_runner.launch import RunnerProcess
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.serving import service_settings, serving, until
+from servicekit.wire.files import SessionFile
 
+from sandbox import artifacts, files
 from sandbox.app import create_app
 
 MIB = 1 << 20
@@ -120,6 +124,23 @@ async def test_files_are_listed_with_type_size_and_link(service: httpx.AsyncClie
     assert by_path["d/page.html"]["size_bytes"] == 3
     assert by_path["d/page.html"]["modified_at"].startswith("20")
     assert (await service.get(by_path["\\udcff\n"]["link"])).content == b"odd"
+
+
+async def test_listing_is_made_beside_the_loop(
+    service: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makers = []
+
+    def describe(file: StoredFile, session_id: str | None) -> SessionFile:
+        makers.append(threading.current_thread())
+        return artifacts.describe(file, session_id)
+
+    monkeypatch.setattr(files, "describe", describe)
+    session_id = await _session(service)
+    await _run(service, session_id, "open('a', 'w').close()")
+    assert len((await service.get(f"/sessions/{session_id}/files")).json()["files"]) == 1
+    assert threading.main_thread() not in makers
+    assert len(makers) == 1
 
 
 async def test_lists_of_a_run_reach_the_caller(service: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """The service as a process of its own, as it is really started: its settings, loop and server."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from sandbox.settings import SandboxSettings
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_index import package_index
 from servicekit.settings import read_settings
+
+from sandbox import __main__ as main_module
 
 
 def _free_port() -> int:
@@ -141,3 +144,17 @@ def test_variables_of_compose_and_of_the_runner_are_not_misspelt() -> None:
     assert read_settings(SandboxSettings, others).port == 8001
     with pytest.raises(ValueError, match=r"Did you mean SANDBOX_WORKSPACE\?"):
         read_settings(SandboxSettings, {"SANDBOX_WORKSPCE": "ro"})
+
+
+def test_what_is_there_at_the_start_is_not_gone_through_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDBOX_PACKAGES_DIR", str(tmp_path))
+    frozen: list[int] = []
+    monkeypatch.setattr(main_module, "run_service", lambda *_: frozen.append(gc.get_freeze_count()))
+    before = gc.get_freeze_count()
+    try:
+        main_module.main()
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > before + 10_000

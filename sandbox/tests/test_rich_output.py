@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from sandbox.adapters.rich_output import rich_output
 from sandbox_runner import report
 from sandbox_runner.protocol import Done, Frame, FrameKind
-from sandbox_runner.rich_messages import MAX_CONTENT_BYTES, OutputHead
+from sandbox_runner.rich_messages import MAX_CONTENT_BYTES, MAX_JSON_BYTES, OutputHead
 from sandbox_support.fake_runner import FakeRunner, Reply
 from servicekit.wire.execution import RichOutput
 
 PNG = b"\x89PNG\r\n\x1a\n123"
+_FRAME_BYTES = 32 << 10
 
 
 def _shown(*heads: OutputHead, content: bytes = b"", dropped: int = 0) -> Reply:
     done = Done("", "ok", outputs=heads, outputs_dropped=dropped)
-    return Reply((Frame(FrameKind.DISPLAY, content),) if content else (), done)
+    pieces = (content[at : at + _FRAME_BYTES] for at in range(0, len(content), _FRAME_BYTES))
+    return Reply(tuple(Frame(FrameKind.DISPLAY, piece) for piece in pieces), done)
 
 
 async def test_outputs_reach_the_answer(
@@ -147,3 +149,17 @@ def test_any_bytes_are_a_report(payload: bytes) -> None:
 def test_forged_heads_count_as_not_said(outputs: object) -> None:
     said = report.parse(report.pack({"outputs": outputs, "result": "42"}, b""))
     assert (said.outputs, said.content, said.result) == ((), b"", "42")
+
+
+async def test_json_of_a_whole_run_is_parsed_up_to_the_bound_of_one_form(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    data = b"[" + b"1," * (MAX_JSON_BYTES // 4) + b"1]"
+    heads = tuple(
+        OutputHead("display", (("application/json", len(data)), ("text/plain", 2)))
+        for _ in range(3)
+    )
+    fake_runner.on_run = lambda _, __: _shown(*heads, content=(data + b"as") * 3)
+    answer = (await service.post("/execute", json={"code": "6*7"})).json()
+    kept = [sorted(output["data"]) for output in answer["outputs"]]
+    assert kept == [["application/json", "text/plain"], ["text/plain"], ["text/plain"]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from sandbox.adapters.runner_connection import Connection
-from sandbox_runner import protocol
+from sandbox_runner import file_messages, protocol
 from sandbox_runner.protocol import Frame, FrameKind
 
 _PIECE = b"x" * protocol.MAX_OUTPUT_BYTES
@@ -179,3 +180,28 @@ async def test_waiting_call_that_is_cancelled_leaves_the_next_one_its_event() ->
         first.cancel()
         may_say.set()
         assert await connection.receive() == protocol.ResetDone()
+
+
+async def test_what_takes_long_to_read_keeps_nobody_else_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = file_messages.FileEntry("x" * 200, "file", 1, 1.0)
+    short, long = (file_messages.FileList((entry,) * count, False) for count in (1, 5_000))
+    readers = []
+
+    def parse(frame: Frame) -> protocol.Event:
+        readers.append(threading.current_thread())
+        return parse_event(frame)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for event in (short, long):
+            writer.write(protocol.encode_event(event))
+        await reader.read()
+
+    parse_event = protocol.parse_event
+    monkeypatch.setattr(protocol, "parse_event", parse)
+    async with connected(talk) as connection:
+        assert await connection.receive() == short
+        assert await connection.receive() == long
+    assert readers[0] is threading.main_thread()
+    assert readers[1] is not threading.main_thread()

@@ -16,7 +16,7 @@ from sandbox.artifacts import describe
 from sandbox.end_reason import EndReason
 from sandbox.errors import RunnerDown
 from sandbox.sessions import Sessions
-from sandbox.stored_files import CellFiles, OpenFile
+from sandbox.stored_files import CellFiles, OpenFile, StoredFiles
 
 
 class SessionFiles:
@@ -35,10 +35,8 @@ class SessionFiles:
         """
         async with self._of(session_id, deadline, client) as files:
             found = await files.list()
-        return FileListing(
-            files=tuple(describe(file, session_id) for file in found.files),
-            truncated=found.is_truncated,
-        )
+        # Off the loop: it may be thousands of files, and everybody waits for the loop.
+        return await asyncio.to_thread(_listing, found, session_id)
 
     def read(
         self, session_id: str, path: str, deadline: Deadline, client: str
@@ -119,3 +117,10 @@ class SessionFiles:
             self._sessions.raise_if_ended(session_id)
             self._sessions.end(session_id, EndReason.RUNNER_LOST)
             raise
+
+
+def _listing(found: StoredFiles, session_id: str) -> FileListing:
+    return FileListing(
+        files=tuple(describe(file, session_id) for file in found.files),
+        truncated=found.is_truncated,
+    )

@@ -3,14 +3,42 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
-from sandbox_runner.rich_messages import BINARY_TYPES, OutputKind, is_json_type, is_picture
+from sandbox_runner.rich_messages import (
+    BINARY_TYPES,
+    MAX_JSON_BYTES,
+    OutputKind,
+    is_json_type,
+    is_picture,
+)
 from servicekit.wire.execution import RichOutput
 
 # Deeper than any table or figure of a notebook, and far from what a reader's parser refuses.
 _MAX_JSON_DEPTH: Final = 64
+
+
+def rich_outputs(
+    shown: Iterable[tuple[OutputKind, Mapping[str, bytes]]],
+) -> tuple[RichOutput, ...]:
+    """Return what one run showed, as far as it is sound.
+
+    JSON is parsed here, on everybody's time: of a run no more than of one form. What is beyond is
+    left out.
+    """
+    outputs = []
+    json_left = MAX_JSON_BYTES
+    for kind, given in shown:
+        forms = given
+        wanted = sum(len(content) for name, content in given.items() if is_json_type(name))
+        if wanted > json_left:
+            forms = {name: given[name] for name in given if not is_json_type(name)}
+        else:
+            json_left -= wanted
+        if (output := rich_output(kind, forms)) is not None:
+            outputs.append(output)
+    return tuple(outputs)
 
 
 def rich_output(kind: OutputKind, forms: Mapping[str, bytes]) -> RichOutput | None:

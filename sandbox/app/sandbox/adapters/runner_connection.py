@@ -13,6 +13,8 @@ Arrival: TypeAlias = Frame | protocol.Event
 
 # What has come and was not asked for yet, before no more is read: a few of the largest frames.
 _MOST_WAITING_BYTES: Final = 1 << 20
+# A listing of thousands of files takes a tenth of a second to parse, in which nobody is answered.
+_LARGE_BYTES: Final = 128 << 10
 
 
 class Connection(asyncio.Protocol):
@@ -85,7 +87,11 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
-        return protocol.parse_event(frame) if frame.kind is FrameKind.JSON else frame
+        if frame.kind is not FrameKind.JSON:
+            return frame
+        if len(frame.payload) > _LARGE_BYTES:
+            return await asyncio.to_thread(protocol.parse_event, frame)
+        return protocol.parse_event(frame)
 
     async def ask(self, request: protocol.Request) -> Arrival:
         """Send a request and return what answers it."""

@@ -19,7 +19,7 @@ from servicekit.errors import PayloadTooLarge
 from servicekit.wire.execution import ExecutionError, ResourceLimits, RichOutput
 
 from sandbox.adapters.clean_text import clean_text
-from sandbox.adapters.rich_output import rich_output
+from sandbox.adapters.rich_output import rich_outputs
 from sandbox.adapters.runner_connection import Arrival, Connection
 from sandbox.adapters.runner_files import RunnerFiles, changed_files
 from sandbox.adapters.to_its_end import to_its_end
@@ -279,8 +279,7 @@ def _outputs(event: protocol.Done, content: bytes) -> tuple[RichOutput, ...]:
         shown = cut(event.outputs, content)
     except ValueError as error:
         raise protocol.ProtocolError(str(error)) from None
-    outputs = (rich_output(kind, forms) for kind, forms in shown)
-    return tuple(output for output in outputs if output is not None)
+    return rich_outputs(shown)
 
 
 def _outcome(

@@ -1,5 +1,6 @@
 """List, download, upload and delete a session's files."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -51,14 +52,16 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
 _SEGMENTS_BEFORE_PATH = 4  # "", "sessions", the session, "files"
 
 
-@router.get("", operation_id="sandbox_list_files", tags=["tool"])
-async def list_files(session_id: SessionName, request: Request) -> FileListing:
+@router.get("", operation_id="sandbox_list_files", tags=["tool"], response_model=FileListing)
+async def list_files(session_id: SessionName, request: Request) -> Response:
     """List the files, folders and links in a session's folder.
 
     While a cell runs in the session the call waits for its end, up to the request's deadline.
     """
     files, deadline, client = _call(request)
-    return await until_hangup(request, files.list(session_id, deadline, client))
+    listing = await until_hangup(request, files.list(session_id, deadline, client))
+    content = await asyncio.to_thread(listing.model_dump_json, by_alias=True)
+    return Response(content, media_type="application/json")
 
 
 @router.get(
