@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sandbox.adapters import runner
 from sandbox.adapters.runner import SocketRunner
 from sandbox.cells import CellSession
+from sandbox.errors import RunnerDown
 from sandbox.limits import NO_LIMITS
 from sandbox_support.fake_runner import FakeRunner, err, out
 from sandbox_support.serving import until
@@ -59,3 +61,15 @@ async def test_hang_up_while_packages_come_leaves_the_session_alive(
         await coming
     await _answers(session)
     session.close()
+
+
+async def test_runner_that_opens_no_session_is_told_from_one_that_is_away(
+    fake_runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_OPEN_SECONDS", 0.3)
+    fake_runner.is_mute = True
+    reached = SocketRunner(fake_runner.socket, connect_seconds=0.1)
+    away = SocketRunner(fake_runner.socket.with_name("none.sock"), connect_seconds=0.1)
+    for which, cause in ((reached, "opened no session in time"), (away, "at its socket")):
+        with pytest.raises(RunnerDown, match=cause):
+            await which.open(package_path=None, limits=NO_LIMITS, deadline=Deadline.after(10))

@@ -287,3 +287,14 @@ async def test_service_that_ends_leaves_no_session(tmp_path: Path, fake_runner: 
     async with serving(create_app(service_settings(tmp_path, fake_runner.socket))) as client:
         await _session(client)
     await until(lambda: fake_runner.open_sessions == 0)
+
+
+async def test_idle_session_makes_room_for_a_runner_that_looked_for_a_place_itself(
+    service: httpx.AsyncClient, fake_runner: FakeRunner
+) -> None:
+    fake_runner.slots, fake_runner.patience_seconds = 1, 0.5
+    session_id = await _session(service)
+    answer = await service.post("/execute", json={"code": "6*7"})
+    assert answer.json()["result"] == "42"
+    assert fake_runner.refusals == 1
+    assert (await _run(service, session_id, "6*7")).json()["reason"] == "evicted"

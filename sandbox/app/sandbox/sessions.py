@@ -303,6 +303,7 @@ class Sessions:
     async def _open(self, deadline: Deadline, limits: ResourceLimits) -> LiveSession:
         package_set = self._default_package_set()
         name, path = package_set or (None, None)
+        began_at = monotonic()
         for attempt in count():
             asked_at = monotonic()
             cell = await self._runner.open(package_path=path, limits=limits, deadline=deadline)
@@ -315,14 +316,16 @@ class Sessions:
                 return session
             self._farewells.hurry(_FREED)
             # A slot that is being cleaned is free in a moment; only then does a session make room.
-            is_hopeless = attempt >= len(_FULL_PAUSES) and not self.evict_idlest()
+            # The runner may have waited itself: it says no late where it can't fork another one.
+            has_waited = monotonic() - began_at >= sum(_FULL_PAUSES)
+            is_hopeless = has_waited and not self.evict_idlest()
             if is_hopeless or deadline.is_expired:
                 break
             pause = _FULL_PAUSES[min(attempt, len(_FULL_PAUSES) - 1)]
             await asyncio.sleep(min(pause, deadline.remaining()))
         raise TooBusy(
-            "The sandbox has no free place for a session. Try again later, or delete a session "
-            "that is not needed.",
+            "The sandbox has no free place for a session, or its machine can't start one at "
+            "present. Try again later, or delete a session that is not needed.",
             retry_after_seconds=2.0,
         )
 

@@ -20,7 +20,8 @@ from sandbox.errors import RunnerDown, SandboxOff
 from sandbox.metrics import POOL_CLAIMS
 
 _HELLO_SECONDS: Final = 2.0
-# An open is a fork from a pool: milliseconds, unless the machine is starved.
+# An open is a fork from a pool: milliseconds, unless the machine is starved. The runner gives up
+# after five seconds, and says so.
 _OPEN_SECONDS: Final = 10.0
 _RETRY_PAUSES: Final = (0.02, 0.05, 0.1, 0.2)
 
@@ -99,7 +100,8 @@ class SocketRunner:
                         "Try again later or allow more time."
                     ) from error
                 if tries_until.is_expired:
-                    raise self._down() from error
+                    is_stuck = isinstance(error, TimeoutError)
+                    raise (self._stuck() if is_stuck else self._down()) from error
             await _pause(attempt, tries_until)
             attempt += 1
 
@@ -132,6 +134,14 @@ class SocketRunner:
             raise RunnerDown(  # a package set that was removed, or two different releases
                 f"The runner refused to open a session: {clean_text(event.detail)}."
             )
+
+    @staticmethod
+    def _stuck() -> RunnerDown:
+        return RunnerDown(
+            "The sandbox's runner took the request and opened no session in time: its machine is "
+            "overloaded, or can't start another process. Try again later.",
+            retry_after_seconds=5.0,
+        )
 
     def _down(self) -> RunnerDown:
         return RunnerDown(

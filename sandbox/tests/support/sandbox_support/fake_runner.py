@@ -98,6 +98,7 @@ class FakeRunner:
 
     `hold` makes runs wait until `release` is set; `refuse_as` makes every open fail;
     `on_run` may replace the script for a cell; `is_deaf` has runs go on when they are cancelled;
+    `patience_seconds` is how long it looks for a place before it says that there is none;
     `late_output` is what a session's threads print before it answers between two runs.
     """
 
@@ -113,6 +114,8 @@ class FakeRunner:
         self.on_run: Callable[[FakeSession, str], Reply | None] = lambda _, __: None
         self.is_mute = False
         self.is_deaf = False
+        self.refusals = 0
+        self.patience_seconds = 0.0
         self.longest_seconds = BOUNDS.timeout_seconds
         self.late_output: tuple[Frame, ...] = ()
         self._server: asyncio.Server | None = None
@@ -187,6 +190,8 @@ class FakeRunner:
         if not (self.is_safe or self.accepts_unsafe):
             await peer.send(protocol.Refused("unsafe", "no Landlock"))
         elif self.open_sessions >= self.slots:
+            self.refusals += 1
+            await asyncio.sleep(self.patience_seconds)
             await peer.send(protocol.Refused("full", "all slots are taken"))
         else:
             session = FakeSession(len(self.sessions), request.package_path, request.limits)
