@@ -1,7 +1,10 @@
 """A session over its connection: what comes between two runs costs it nothing."""
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sandbox.adapters import runner
@@ -73,3 +76,21 @@ async def test_runner_that_opens_no_session_is_told_from_one_that_is_away(
     for which, cause in ((reached, "opened no session in time"), (away, "at its socket")):
         with pytest.raises(RunnerDown, match=cause):
             await which.open(package_path=None, limits=NO_LIMITS, deadline=Deadline.after(10))
+
+
+async def test_upload_to_a_runner_that_goes_away_tells_of_it_once(fake_runner: FakeRunner) -> None:
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: untold.append(context))
+    session = await _opened(fake_runner)
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+        await until(lambda: not session.is_alive)
+        yield b"y"
+
+    # The scripted runner knows no files: it hangs up on what it does not know.
+    with pytest.raises(RunnerDown):
+        await session.files.write("f", content())
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert untold == []

@@ -1,10 +1,14 @@
 """Work that nobody waits for is cancelled, and cleans up first."""
 
 import asyncio
+import gc
+from typing import Any
 
 import anyio
 import pytest
+from servicekit.errors import UpstreamUnavailable
 from servicekit.hangup import ClientHungUp, ended_by_hangup, until_hangup
+from structlog.testing import capture_logs
 
 
 class Caller:
@@ -131,3 +135,27 @@ async def test_hangup_in_the_moment_of_the_answer_hurts_nobody() -> None:
 
     assert await ended_by_hangup(caller, answer()) == 42
     assert await short(0.01) == 42
+
+
+@pytest.mark.parametrize(
+    ("error", "events"),
+    [(UpstreamUnavailable("gone"), []), (KeyError("bug"), ["abandoned_work.failed"])],
+)
+async def test_work_that_fails_after_the_hangup_is_told_of_only_where_it_should_not(
+    error: Exception, events: list[str]
+) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise error
+
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: untold.append(context))
+    caller = Caller()
+    caller.leaves.set()
+    with capture_logs() as logs, pytest.raises(ClientHungUp):
+        await until_hangup(caller, work())
+    gc.collect()
+    assert [line["event"] for line in logs] == events
+    assert untold == []

@@ -8,6 +8,9 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from servicekit.errors import StackError
+from servicekit.logs import get_logger
+
+log = get_logger()
 
 T = TypeVar("T")
 
@@ -49,6 +52,24 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
+async def give_up(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what is left of tasks, and wait until they have cleaned up.
+
+    Nobody asks any more how they end. What goes wrong then is logged, if it should not have.
+    """
+    left = [task for task in tasks if not task.done()]
+    for task in left:
+        task.cancel()
+        task.add_done_callback(_take_note)
+    await ended(*left)
+
+
+def _take_note(task: asyncio.Future[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, StackError):
+        log.error("abandoned_work.failed", exc_info=error)
+
+
 async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
     watch = asyncio.ensure_future(wait_for_hangup(receive))
     try:
@@ -78,9 +99,7 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
             await _watch(request.receive, task)
         return task.result()
     finally:
-        if not task.done():
-            task.cancel()
-            await ended(task)
+        await give_up(task)
 
 
 async def ended_by_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -129,6 +129,8 @@ class RunnerFiles:
             await self.post(WriteFile(path))
             # Listened for from the start: a refusal comes before all has been sent.
             answer = asyncio.ensure_future(self.event())
+            # Where the session is lost, it is the sending that says so.
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
             sending = asyncio.ensure_future(self._send_content(content))
             try:
                 await asyncio.wait((answer, sending), return_when=asyncio.FIRST_COMPLETED)

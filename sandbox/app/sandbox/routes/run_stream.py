@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from servicekit.context import current_context
 from servicekit.errors import StackError
-from servicekit.hangup import ClientHungUp, ended, wait_for_hangup
+from servicekit.hangup import ClientHungUp, give_up, wait_for_hangup
 from servicekit.logs import get_logger
 from servicekit.problems import problem_of
 from servicekit.wire.execution import ExecuteResult
@@ -149,9 +149,7 @@ class RunStream(Response):
         except TimeoutError:
             log.info("run_stream.reader_too_slow", patience_seconds=PATIENCE_SECONDS)
         finally:
-            for task in (run, watch):
-                task.cancel()
-            await ended(run, watch)
+            await give_up(run, watch)
 
     async def _relay(
         self,
