@@ -15,7 +15,6 @@ class EndReason(Enum):
     KILLED = ("killed", "its last cell was killed")
     CRASHED = ("crashed", "its interpreter crashed")
     CANCELLED = ("cancelled", "its last cell was cancelled")
-    EXITED = ("exited", "its interpreter ended")
     RUNNER_LOST = ("runner-lost", "the sandbox's runner went away, and its state with it")
 
     def __init__(self, code: str, sentence: str) -> None:

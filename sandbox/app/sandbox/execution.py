@@ -238,7 +238,7 @@ _END_REASONS = {
 
 
 def _end_reason(outcome: CellOutcome) -> EndReason:
-    return _END_REASONS.get(outcome.status, EndReason.EXITED)
+    return _END_REASONS.get(outcome.status, EndReason.CRASHED)  # no other status ends a session
 
 
 @lru_cache  # to find a series by its label takes longer than to count in it
