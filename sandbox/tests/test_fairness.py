@@ -102,6 +102,19 @@ async def test_who_is_sent_away_while_it_waits_takes_no_place() -> None:
     assert (admission.in_use, admission.waiting) == (0, 0)
 
 
+async def test_who_gives_up_in_the_moment_in_which_it_is_sent_away_harms_nobody() -> None:
+    admission = Admission(slots=1, room=_room(2))
+    async with admission.slot("a", LONG):
+        waiting = [asyncio.create_task(_stay(admission, "a")) for _ in range(2)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(_stay(admission, "b"))
+        waiting[1].cancel()  # it learns of that only after the other has come
+        await asyncio.gather(waiting[1], return_exceptions=True)
+        assert (admission.in_use, admission.waiting) == (1, 2)
+    await asyncio.gather(waiting[0], other)
+    assert (admission.in_use, admission.waiting) == (0, 0)
+
+
 async def _stay(admission: Admission, client: str) -> None:
     async with admission.slot(client, LONG):
         await asyncio.sleep(0)

@@ -187,7 +187,8 @@ class FairQueue:
     def send_away(self, waiter: _Waiter) -> None:
         """Have a call wait no more: its room is needed."""
         self._take_out(waiter)
-        waiter.granted.set_exception(self.too_busy())
+        if not waiter.granted.done():  # else it gives up by itself, in this same moment
+            waiter.granted.set_exception(self.too_busy())
 
     def _give_up(self, waiter: _Waiter) -> None:
         if waiter.granted.done() and not waiter.granted.cancelled():
