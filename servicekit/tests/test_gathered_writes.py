@@ -1,6 +1,7 @@
 """What an answer is made of leaves in one piece, and nothing of it is lost or held up."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,8 @@ from servicekit.gathered_writes import GatheringProtocol, GatheringTransport
 from starlette.types import Message, Receive, Scope, Send
 
 MIB = 1 << 20
+# What `/unread` has sent.
+unread: list[int] = []
 
 
 class Wire(asyncio.Transport):
@@ -88,7 +91,7 @@ async def test_nothing_is_written_to_a_closed_transport() -> None:
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer `/short` at once, `/long` with 8 MiB in one turn, `/slow` piece by piece."""
+    """Answer `/short` at once, `/long` in one turn, `/slow` and `/unread` piece by piece."""
     await receive()
     headers = [(b"content-length", b"5")] if scope["path"] == "/short" else []
     start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -96,6 +99,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/short":
         await send({"type": "http.response.body", "body": b"short"})
         return
+    while scope["path"] == "/unread" and sum(unread) < 16 * MIB:
+        await send({"type": "http.response.body", "body": bytes(64 << 10), "more_body": True})
+        unread.append(64 << 10)
     for number in range(8):
         body = bytes(MIB) if scope["path"] == "/long" else str(number).encode()
         await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -154,3 +160,18 @@ async def test_stream_is_not_held_up() -> None:
         assert len(arrivals) >= 8
         assert arrivals[-1] - arrivals[0] > 0.2
         writer.close()
+
+
+async def test_who_sends_much_notices_that_nobody_reads() -> None:
+    loop = asyncio.get_running_loop()
+    unread.clear()
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+        async with served() as port:
+            await loop.sock_connect(connection, ("127.0.0.1", port))
+            await loop.sock_sendall(connection, b"GET /unread HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(0.3)
+            sent = sum(unread)
+            connection.close()
+        assert 0 < sent < MIB
