@@ -11,6 +11,7 @@ from code_executor.app import create_app
 from code_executor.settings import CodeExecutorSettings
 from code_executor.testing import ScriptedSandbox
 from fastapi import FastAPI
+from servicekit.context import current_context
 from servicekit.errors import UpstreamUnavailable
 from servicekit.wire.execution import ExecuteRequest, ExecuteResult
 
@@ -245,3 +246,25 @@ async def test_caller_that_hangs_up_ends_the_run() -> None:
     async with app.router.lifespan_context(app) as state, asyncio.timeout(10):
         await app({**scope, "state": dict(state or {})}, receive, send)
     assert sandbox.was_cancelled
+
+
+class Attentive(ScriptedSandbox):
+    """Notes for whom it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callers: list[str | None] = []
+
+    async def execute(self, request: ExecuteRequest) -> ExecuteResult:
+        self.callers.append(current_context().client_id)
+        return await super().execute(request)
+
+
+async def test_sandbox_is_told_who_asks_also_where_nobody_said_it() -> None:
+    attentive = Attentive()
+    async with running_client(create_app(CodeExecutorSettings(), sandbox=attentive)) as client:
+        for headers in ({}, {}, {"x-client-id": "ada"}):
+            await client.post("/tools/execute_code", json={"code": "1"}, headers=headers)
+    first, second, third = attentive.callers
+    assert first == second is not None
+    assert third == "ada"

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,15 @@ from packaging.requirements import Requirement
 from sandbox.errors import PackageAwaitsApproval, PackageRefused
 from sandbox.packages.names import NameRules
 from sandbox.packages.objection import objected
+from sandbox.packages.refusal import Rule, refusal
 from sandbox.packages.requirement import Wish, parse_wish
 from sandbox.packages.rule_files import RuleData, RuleFileError, name_rules, parse_rule_files
 
 RULES = name_rules(RuleData())
-MOST_DOWNLOADED = (Path(__file__).parent / "data" / "most_downloaded.txt").read_text().split()
+DATA = Path(__file__).parent / "data"
+MOST_DOWNLOADED = (DATA / "most_downloaded.txt").read_text().split()
+# What these and what they need come to, as the resolver gave it for wheels alone.
+CLOSURES = (DATA / "closures.txt").read_text().split()
 
 
 def _vet(name: str, rules: NameRules = RULES) -> None:
@@ -181,6 +186,36 @@ def test_operator_lets_in_and_keeps_out() -> None:
         _vet("six", rules)
 
 
+def test_what_the_most_downloaded_need_is_let_in() -> None:
+    assert len(CLOSURES) > 300
+    assert [name for name in CLOSURES if RULES.dependency_objection(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["pip", "json", "colourama", "sklearn", "reqeusts", "httpx3", "python-sqlite"]
+)
+def test_operator_can_do_what_the_refusal_says(name: str) -> None:
+    refused = RULES.objection(name)
+    assert refused is not None
+    said = objected([refused]).extensions["operator"]
+
+    allowed = name_rules(RuleData(), allow=[name]).objection(name)
+
+    assert said.startswith("An operator can let it in" if allowed is None else "An operator can't")
+
+
+@pytest.mark.parametrize("rule", get_args(Rule))
+def test_every_refusal_says_what_an_operator_can_do(rule: Rule) -> None:
+    of_names = {
+        *("installer", "alias", "standard-library", "blocked", "allow-list", "unlisted", "dashes"),
+        *("look-alike", "word-order", "affix", "near-name", "shadows"),
+    }
+    said_where_it_is_raised = {"preinstalled", "store-size", "undated", "too-new", "file-count"}
+
+    if rule not in of_names | said_where_it_is_raised:
+        assert refusal(rule, "six", "It is so.").extensions["operator"]
+
+
 def test_little_known_name_far_from_all_others_passes() -> None:
     _vet("zebrafact", NameRules(popular=("requests",)))
 
@@ -193,6 +228,7 @@ def test_little_known_name_far_from_all_others_passes() -> None:
         ("ask", "reqeusts", "waits"),
         ("ask", "zebrafact", None),
         ("ask", "colourama", "refused"),
+        ("ask", "sklearn", "refused"),
         ("ask", "pip", "refused"),
         ("ask-unlisted", "zebrafact", "waits"),
         ("ask-unlisted", "reqeusts", "waits"),

@@ -43,6 +43,7 @@ def create_app(settings: CodeExecutorSettings, *, sandbox: Sandbox | None = None
         # Not hard: without the sandbox this service still answers, with an error that says so.
         dependencies=lambda wiring: [Dependency("sandbox", wiring.sandbox.ping, is_hard=False)],
         default_deadline_seconds=settings.request_deadline_seconds,
+        names_callers=True,
         mcp=RouteTools(
             tools.TOOL_TAG,
             "Tools that run Python code in an isolated sandbox and install packages for it. "

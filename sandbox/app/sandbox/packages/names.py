@@ -67,7 +67,8 @@ class NameRules:
     blocked
         Names that are always refused, with the reason.
     allowed
-        Names that no rule refuses.
+        Names that no other rule on names refuses; not those that are blocked, install packages or
+        are Python's own.
     policy
         What happens to the others.
     """
@@ -80,8 +81,6 @@ class NameRules:
 
     def objection(self, name: str) -> Objection | None:
         """Judge a name that was asked for."""
-        if name in self.allowed:
-            return None
         if name in _INSTALLERS:
             return Objection(
                 "installer",
@@ -89,24 +88,33 @@ class NameRules:
                 f"{name} installs or builds packages; here the sandbox does that. Ask for the "
                 "package that you need itself.",
             )
-        if (meant := self.aliases.get(name)) is not None:
-            return Objection("alias", name, f"The package is not called {name}.", meant)
-        if name.replace("-", "_") in sys.stdlib_module_names and name not in self._known:
+        meant = self.aliases.get(name)
+        if meant is None and self._is_pythons_own(name):
             return Objection(
                 "standard-library", name, f"{name} is part of Python; import it without installing."
             )
+        if meant is not None and not self._is_settled(name):
+            why = f"The package is not called {name}."
+            return Objection("alias", name, why, meant, can_be_allowed=True)
         return self.dependency_objection(name)
 
     def dependency_objection(self, name: str) -> Objection | None:
         """Judge a name of the closure; installers are ordinary there."""
-        if name in self.allowed:
-            return None
         if (reason := self.blocked.get(name)) is not None:
             return Objection("blocked", name, f"{name} is blocked: {reason}.", self._near(name))
+        if name in self.allowed:
+            return None
         if self.policy == "allow-list":
             why = f"Only packages on this sandbox's own list are let in; {name} is not on it."
             return Objection("allow-list", name, why, can_be_allowed=True)
         return None if name in self._known else self._unknown_objection(name)
+
+    def _is_pythons_own(self, name: str) -> bool:
+        return name.replace("-", "_") in sys.stdlib_module_names and name not in self._known
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether an operator, or the list of blocked names, has spoken of it."""
+        return name in self.allowed or name in self.blocked
 
     def _unknown_objection(self, name: str) -> Objection | None:
         waits = self.policy in {"ask", "ask-unlisted"}

@@ -24,7 +24,7 @@ class SessionDescription(WireReply):
 
     session_id: str
     execution_id: str | None = Field(description="the run in progress, for a cancellation")
-    is_running: bool = Field(description="whether a cell runs in it at present")
+    is_running: bool = Field(description="whether a cell, a file call or a reset goes on or waits")
     idle_seconds: float = Field(description="seconds since its last cell ended; 0 while one runs")
     ends_in_seconds: float = Field(description="seconds after which it is ended, if it stays idle")
     age_seconds: float
