@@ -62,6 +62,15 @@ NOTES = {
 }
 
 
+# While it lives, other sessions may find the disk full where all of them share a small one, in containers
+# without namespaces: nobody counts what has no name. docs/explanation/sandbox.md says so.
+FILLS_ONE_DISK = {"w06_unlinked_but_open"}
+
+
+def shares_one_disk(mode: Mode) -> bool:
+    return mode.who == "container" and mode.refuses_namespaces
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @each_mode
 def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> None:
@@ -85,7 +94,9 @@ def test_attack_is_held(campaign: Campaign, mode: Mode, case: AttackCase) -> Non
     assert not evidence.was_bait_touched
     for gleaning in evidence.gleanings:
         assert_harmless(gleaning)
-    assert evidence.bystander == (AS_EVER, AS_EVER)
+    meanwhile, afterwards = evidence.bystander
+    assert meanwhile == AS_EVER or (shares_one_disk(mode) and case.name in FILLS_ONE_DISK)
+    assert afterwards == AS_EVER
     assert evidence.recovery_output == b"42\n"
     assert evidence.recovery_seconds < 1.0
     assert not evidence.left_over
