@@ -62,7 +62,7 @@ NOTES = {
 }
 
 
-# While it lives, other sessions may find the disk full where all of them share a small one, in containers
+# While it lives, others may find the disk full where all sessions share a small one, in containers
 # without namespaces: nobody counts what has no name. docs/explanation/sandbox.md says so.
 FILLS_ONE_DISK = {"w06_unlinked_but_open"}
 
