@@ -49,6 +49,15 @@ def test_service_and_runner_share_socket_and_packages() -> None:
         assert stack["sandbox"].environment[name] == stack["sandbox-runner"].environment[name]
 
 
+def test_second_stack_of_a_folder_has_packages_of_its_own() -> None:
+    def folder(environ: dict[str, str]) -> str:
+        return units(environ)["sandbox"].environment["SANDBOX_PACKAGES_DIR"]
+
+    assert folder({}).endswith("/data/packages")
+    assert folder({"LAUNCHER_RUN_DIR": ".run/second"}).endswith("/.run/second/packages")
+    assert folder({"LAUNCHER_RUN_DIR": ".run/second", "SANDBOX_PACKAGES_DIR": "/p"}) == "/p"
+
+
 def test_keys_reach_the_middleware_alone() -> None:
     stack = units({"LLM_API_KEY": "sk-1", "OPENAI_API_KEY": "sk-2", "HTTPS_PROXY": "http://p"})
     holders = {name for name, unit in stack.items() if "sk-1" in unit.environment.values()}

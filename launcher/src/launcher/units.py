@@ -109,11 +109,16 @@ class _Layout:
         return self.socket_dir / "runner.sock"
 
     def sandbox_variables(self) -> dict[str, str]:
-        packages = self.settings.environment.get("SANDBOX_PACKAGES_DIR", "").strip()
+        chosen = self.settings.environment.get("SANDBOX_PACKAGES_DIR", "").strip()
         return {
             "SANDBOX_RUNNER_SOCKET": str(self.socket_path),
-            "SANDBOX_PACKAGES_DIR": packages or str(self.settings.root / "data" / "packages"),
+            "SANDBOX_PACKAGES_DIR": chosen or str(self._packages_folder()),
         }
+
+    def _packages_folder(self) -> Path:
+        # It is one stack's own: a second one of this folder, with a run folder of its own, has another.
+        root, run_dir = self.settings.root, self.settings.run_dir
+        return (root / "data" if run_dir == root / ".run" else run_dir) / "packages"
 
     def service(
         self, name: str, *, needs: tuple[str, ...] = (), extra: Mapping[str, str] | None = None
