@@ -116,7 +116,7 @@ class _Layout:
         }
 
     def _packages_folder(self) -> Path:
-        # It is one stack's own: a second one of this folder, with a run folder of its own, has another.
+        # One stack's own: a second one of this clone has another run folder, and packages there.
         root, run_dir = self.settings.root, self.settings.run_dir
         return (root / "data" if run_dir == root / ".run" else run_dir) / "packages"
 
