@@ -9,7 +9,8 @@ const MEMORY = "conversation";
 const READY_MS = 10_000;
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
-let turns = remembered(); // what the page shows: {role, text, calls?, problem?}
+// What the page shows: {role, text, calls?, note?}; the role is user, assistant, error or stopped.
+let turns = remembered();
 let running = null; // the AbortController of the chat in flight
 
 // ---------------------------------------------------------------- memory
@@ -87,6 +88,7 @@ function drawnCall(call) {
   body.append(element("h3", "", "Called with"), element("pre", "", shownArguments(call)));
   if (!isRunning) body.append(element("h3", "", "Answered"), element("pre", "", call.output || "(nothing)"));
   card.append(summary, body);
+  card.addEventListener("toggle", () => card.open && card.scrollIntoView({ block: "nearest" }));
   return card;
 }
 
@@ -116,7 +118,7 @@ function milliseconds(duration) {
   return duration < 1000 ? `${Math.round(duration)} ms` : `${(duration / 1000).toFixed(1)} s`;
 }
 
-function drawnTurn(turn) {
+function drawnTurn(turn, place) {
   const item = element("li", `turn ${turn.role}`);
   if (turn.role === "user") {
     item.textContent = turn.text;
@@ -125,7 +127,8 @@ function drawnTurn(turn) {
   (turn.calls ?? []).forEach((call) => item.append(...drawn(call)));
   item.append(prose(turn.text));
   if (turn.note) item.append(element("div", "note", turn.note));
-  if (turn.role === "error") {
+  // Of what was answered after all, nothing is to be asked again.
+  if (turn.role === "error" || (turn.role === "stopped" && place === turns.length - 1)) {
     const again = element("button", "", "Try again");
     again.type = "button";
     again.addEventListener("click", retry);
@@ -207,7 +210,8 @@ async function chat(signal, live) {
 function liveTurn() {
   const item = element("li", "turn assistant");
   const waiting = element("div", "waiting", "Working");
-  let begun = null; // the card of the call under way
+  const calls = []; // those that are over
+  let begun = null; // the call under way: what it is, its card, and what counts its seconds
   let said = prose("");
   let text = "";
   item.append(said, waiting);
@@ -216,6 +220,12 @@ function liveTurn() {
     const isAtEnd = window.innerHeight + window.scrollY >= document.body.scrollHeight - 40;
     change();
     if (isAtEnd) scrollDown();
+  };
+  const end = () => {
+    if (!begun) return;
+    clearInterval(begun.timer);
+    begun.card.remove();
+    begun = null;
   };
   return {
     item,
@@ -226,18 +236,35 @@ function liveTurn() {
       said = now;
     }),
     begin: (call) => moved(() => {
-      begun = drawnCall(call);
-      said.before(begun);
+      const card = drawnCall(call);
+      const time = card.querySelector(".time");
+      const since = performance.now();
+      const timer = setInterval(() => {
+        time.textContent = `running ${Math.round((performance.now() - since) / 1000)} s`;
+      }, 1000);
+      begun = { call, card, timer, since };
+      said.before(card);
       waiting.hidden = true;
     }),
     call: (call) => moved(() => {
       const [card, ...pictures] = drawn(call);
-      card.open = begun?.open ?? false; // whoever looked into it goes on
-      begun?.remove();
-      begun = null;
+      card.open = begun?.card.open ?? false; // whoever looked into it goes on
+      end();
+      calls.push(call);
       said.before(card, ...pictures);
       waiting.hidden = false;
     }),
+    /** What is left of it where somebody ended it: its calls, and its text so far. */
+    stopped: () => {
+      const cut = begun && {
+        ...begun.call, output: "(stopped)", is_error: true, duration_ms: performance.now() - begun.since,
+      };
+      return { role: "stopped", text, calls: cut ? [...calls, cut] : calls, note: "Stopped." };
+    },
+    remove: () => {
+      end();
+      item.remove();
+    },
   };
 }
 
@@ -252,10 +279,10 @@ async function ask() {
     turn = await chat(running.signal, live);
   } catch (error) {
     turn = error.name === "AbortError"
-      ? { role: "error", text: "Stopped." }
+      ? live.stopped()
       : { role: "error", text: "The chat service does not answer. Is the stack running?" };
   }
-  live.item.remove();
+  live.remove();
   running = null;
   turns.push(turn);
   remember();
@@ -284,6 +311,7 @@ function say(text) {
 function retry() {
   if (running) return;
   turns = turns.filter((turn) => turn.role !== "error");
+  if (turns.at(-1)?.role === "stopped") turns.pop();
   remember();
   draw();
   ask();
@@ -345,6 +373,9 @@ page.examples.addEventListener("click", (event) => {
   if (event.target instanceof HTMLButtonElement) say(event.target.textContent);
 });
 
+if (window.matchMedia("(min-width: 40rem)").matches) {
+  page.question.placeholder += "  (Enter sends, Shift+Enter begins a new line)";
+}
 draw();
 showReadiness();
 setInterval(showReadiness, READY_MS);
