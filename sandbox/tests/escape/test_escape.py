@@ -41,7 +41,7 @@ def length_of(output: bytes, mode: Mode) -> int:
 
 def assert_harmless(gleaning: Gleaning) -> None:
     """Nothing of the machine's comes out by way of a session's files, and soon."""
-    assert gleaning.seconds < 2.0  # half a second on a machine with nothing else to do
+    assert gleaning.seconds < 6.0  # a second, over HTTP, on a machine with nothing else to do
     for entry in gleaning.listed.entries:
         assert not PurePosixPath(entry.path).is_absolute()
         assert ".." not in PurePosixPath(entry.path).parts
