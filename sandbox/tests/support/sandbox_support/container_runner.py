@@ -41,7 +41,9 @@ def container_runner(
     environment: Mapping[str, str],
 ) -> Iterator[ContainerRunner]:
     """Start the image with this checkout's runner in it; its socket appears in `folder`."""
-    folder.chmod(0o777)
+    # The runner takes a folder of its own alone.
+    os.chown(folder, uid, uid)
+    folder.chmod(0o755)
     code = Path(sandbox_runner.__file__).resolve().parent
     variables = {f"SANDBOX_RUNNER_{name.upper()}": value for name, value in settings.items()}
     command = [
