@@ -116,12 +116,11 @@ class ProcessTree:
             time.sleep(_REAP_PAUSE_SECONDS)
 
     def await_threads(self) -> None:
-        """Wait until all threads of a lone worker that was told to stop have done so.
+        """Wait until all threads of the worker, which was told to stop, have done so.
 
-        What one of them asked of the kernel before ends first, when it gets its turn.
+        What one of them asked of the kernel before ends first, when it gets its turn. `freeze`
+        waits for this only where the worker has started processes.
         """
-        if not self._is_single:
-            return  # `freeze` has waited
         started = time.monotonic()
         while (waited := time.monotonic() - started) < _STOP_PATIENCE_SECONDS:
             states = _STILL if waited < _SLEEP_PATIENCE_SECONDS else _ASLEEP
