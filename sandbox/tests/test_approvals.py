@@ -1,6 +1,5 @@
 """Names that wait for an operator: who is told what, and how they are let in."""
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,16 +10,10 @@ from sandbox.metrics import PACKAGES_WAITING
 from sandbox.packages.names import NamePolicy
 from sandbox.packages.rule_files import RuleFileError
 from sandbox_support.fake_runner import FakeRunner
-from sandbox_support.package_index import PackageIndex, package_index
+from sandbox_support.package_index import PackageIndex
 from sandbox_support.serving import service_settings, serving
 
 from sandbox.app import create_app
-
-
-@pytest.fixture
-def index() -> Iterator[PackageIndex]:
-    with package_index() as running:
-        yield running
 
 
 @pytest.fixture
@@ -29,14 +22,8 @@ def policy() -> NamePolicy:
 
 
 @pytest.fixture
-async def service(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex, policy: NamePolicy
-) -> AsyncIterator[httpx.AsyncClient]:
-    settings = service_settings(
-        tmp_path, fake_runner.socket, packages_index_url=index.url, packages_policy=policy
-    )
-    async with serving(create_app(settings)) as client:
-        yield client
+def usual(index: PackageIndex, policy: NamePolicy) -> dict[str, object]:
+    return {"packages_index_url": index.url, "packages_policy": policy}
 
 
 @pytest.fixture(autouse=True)

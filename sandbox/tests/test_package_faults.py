@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -17,32 +16,22 @@ from sandbox.errors import IndexUnavailable, InstallFailed, PackageRefused
 from sandbox.packages.lock import LockedPackage
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_calls import install, listed, open_session, sets, wheels
-from sandbox_support.package_index import PackageIndex, package_index
-from sandbox_support.serving import service_settings, serving
+from sandbox_support.package_index import PackageIndex
 from servicekit.deadline import Deadline
 from servicekit.errors import DeadlineExceeded
-
-from sandbox.app import create_app
 
 ZEBRA = "zebrafact-1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def index() -> Iterator[PackageIndex]:
-    with package_index() as running:
-        running.add("zebrafact")
-        yield running
+def index(index: PackageIndex) -> PackageIndex:
+    index.add("zebrafact")
+    return index
 
 
 @pytest.fixture
-async def service(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex
-) -> AsyncIterator[httpx.AsyncClient]:
-    settings = service_settings(
-        tmp_path, fake_runner.socket, packages_index_url=index.url, packages_policy="ask"
-    )
-    async with serving(create_app(settings)) as client:
-        yield client
+def usual(index: PackageIndex) -> dict[str, object]:
+    return {"packages_index_url": index.url, "packages_policy": "ask"}
 
 
 # ---------------------------------------------------------------- disks

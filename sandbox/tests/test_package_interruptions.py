@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,7 @@ from sandbox.adapters import package_store, wheel_cache
 from sandbox.adapters.thread_work import in_thread
 from sandbox_support.fake_runner import FakeRunner
 from sandbox_support.package_calls import install, listed, open_session, sets, wheels
-from sandbox_support.package_index import PackageIndex, package_index
+from sandbox_support.package_index import PackageIndex
 from sandbox_support.serving import service_settings, serving, until
 
 from sandbox.app import create_app
@@ -23,25 +22,8 @@ LARGE = os.urandom(400_000)
 
 
 @pytest.fixture
-def index() -> Iterator[PackageIndex]:
-    with package_index() as running:
-        yield running
-
-
-@pytest.fixture
-def changes() -> dict[str, object]:
-    return {}
-
-
-@pytest.fixture
-async def service(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex, changes: dict[str, object]
-) -> AsyncIterator[httpx.AsyncClient]:
-    settings = service_settings(
-        tmp_path, fake_runner.socket, **({"packages_index_url": index.url} | changes)
-    )
-    async with serving(create_app(settings)) as client:
-        yield client
+def usual(index: PackageIndex) -> dict[str, object]:
+    return {"packages_index_url": index.url}
 
 
 async def _stalled(index: PackageIndex) -> threading.Event:

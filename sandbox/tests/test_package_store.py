@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240  # small looks at a local folder, with nothing else on the loop
 import hmac
 import os
-from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,25 +26,8 @@ DOWN, REFUSED = (502, ":package-index-down"), (422, ":package-refused")
 
 
 @pytest.fixture
-def index() -> Iterator[PackageIndex]:
-    with package_index() as running:
-        yield running
-
-
-@pytest.fixture
-def changes() -> dict[str, object]:
-    return {}
-
-
-@pytest.fixture
-async def service(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex, changes: dict[str, object]
-) -> AsyncIterator[httpx.AsyncClient]:
-    settings = service_settings(
-        tmp_path, fake_runner.socket, **({"packages_index_url": index.url} | changes)
-    )
-    async with serving(create_app(settings)) as client:
-        yield client
+def usual(index: PackageIndex) -> dict[str, object]:
+    return {"packages_index_url": index.url}
 
 
 def _store(folder: Path) -> PackageStore:

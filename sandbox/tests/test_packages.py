@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240  # small looks at a local folder, with nothing else on the loop
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,23 +18,8 @@ from sandbox.app import create_app
 
 
 @pytest.fixture
-def index() -> Iterator[PackageIndex]:
-    with package_index() as running:
-        yield running
-
-
-@pytest.fixture
-async def service(
-    tmp_path: Path, fake_runner: FakeRunner, index: PackageIndex
-) -> AsyncIterator[httpx.AsyncClient]:
-    settings = service_settings(
-        tmp_path,
-        fake_runner.socket,
-        packages_index_url=index.url,
-        packages_max_set_bytes=1 << 20,
-    )
-    async with serving(create_app(settings)) as client:
-        yield client
+def usual(index: PackageIndex) -> dict[str, object]:
+    return {"packages_index_url": index.url, "packages_max_set_bytes": 1 << 20}
 
 
 async def _install(client: httpx.AsyncClient, package: str, **body: object) -> httpx.Response:

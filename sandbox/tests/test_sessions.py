@@ -18,6 +18,16 @@ async def _session(client: httpx.AsyncClient) -> str:
     return session_id
 
 
+async def _endless(
+    service: httpx.AsyncClient, fake_runner: FakeRunner, session_id: str
+) -> asyncio.Task[httpx.Response]:
+    """Begin a run that ends when somebody ends it."""
+    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
+    run = asyncio.create_task(service.post("/execute", json=body))
+    await until(lambda: fake_runner.started)
+    return run
+
+
 async def _run(client: httpx.AsyncClient, session_id: str, code: str) -> httpx.Response:
     return await client.post("/execute", json={"code": code, "session_id": session_id})
 
@@ -172,9 +182,7 @@ async def test_deleting_a_session_ends_its_run_with_the_reason(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
     session_id = await _session(service)
-    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
-    run = asyncio.create_task(service.post("/execute", json=body))
-    await until(lambda: fake_runner.started)
+    run = await _endless(service, fake_runner, session_id)
     assert (await service.delete(f"/sessions/{session_id}")).status_code == 204
     answer = await run
     assert (answer.status_code, answer.json()["reason"]) == (410, "deleted")
@@ -184,9 +192,7 @@ async def test_hang_up_ends_the_session_and_says_so(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
     session_id = await _session(service)
-    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
-    run = asyncio.create_task(service.post("/execute", json=body))
-    await until(lambda: fake_runner.started)
+    run = await _endless(service, fake_runner, session_id)
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     await until(lambda: fake_runner.open_sessions == 0)
@@ -207,9 +213,7 @@ async def test_description_names_the_run_in_progress_so_that_it_can_be_cancelled
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
     session_id = await _session(service)
-    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
-    run = asyncio.create_task(service.post("/execute", json=body))
-    await until(lambda: fake_runner.started)
+    run = await _endless(service, fake_runner, session_id)
     waiting = asyncio.create_task(_run(service, session_id, "6*7"))
     async with asyncio.timeout(10):
         while True:
@@ -240,9 +244,7 @@ async def test_reset_ends_the_run_in_progress_and_the_session_lives(
     service: httpx.AsyncClient, fake_runner: FakeRunner
 ) -> None:
     session_id = await _session(service)
-    body = {"code": "while True: pass", "session_id": session_id, "timeout_seconds": 20}
-    run = asyncio.create_task(service.post("/execute", json=body))
-    await until(lambda: fake_runner.started)
+    run = await _endless(service, fake_runner, session_id)
     assert (await service.post(f"/sessions/{session_id}/reset")).status_code == 200
     ended = (await run).json()
     assert (ended["status"], ended["session_ended"]) == ("cancelled", False)

@@ -4,13 +4,12 @@ import ipaddress
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from stack_support.settings_check import check
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "docker" / "check_settings.py"
 
 
 @pytest.fixture
@@ -23,19 +22,6 @@ def folder(tmp_path: Path) -> Path:
         shutil.copy(path, tmp_path)
     shutil.copytree(ROOT / "secrets", tmp_path / "secrets")
     return tmp_path
-
-
-def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
-    (folder / ".env").write_text(dotenv, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-E", "-s", "-B", str(SCRIPT), str(folder)],
-        env={"PATH": "/usr/bin:/bin", **shell},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

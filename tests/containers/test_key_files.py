@@ -1,14 +1,12 @@
 """`make up` says which file of a key is of no use, before Compose stumbles over it."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from stack_support.settings_check import check
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "docker" / "check_settings.py"
 LINE = "LLM_API_KEY_FILE=./secrets/LLM_API_KEY\n"
 WHAT_TO_DO = "Write the key into it, or take the line away."
 
@@ -19,19 +17,6 @@ def folder(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
     return tmp_path
-
-
-def check(folder: Path, dotenv: str = "", **shell: str) -> tuple[int, str]:
-    (folder / ".env").write_text(dotenv, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-E", "-s", "-B", str(SCRIPT), str(folder)],
-        env={"PATH": "/usr/bin:/bin", **shell},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_without_a_key_there_is_nothing_to_say(folder: Path) -> None:

@@ -121,7 +121,7 @@ def test_model_that_is_there_is_not_pulled(script, fake, tmp_path, capsys):
     "refusal",
     [
         (400, '{"error": "invalid model name"}', "is LLM_MODEL_NAME right?"),
-        (500, '{"error": "open /root/.ollama: permission denied"}', "OLLAMA_DATA_DIR"),
+        (500, '{"error": "open models: permission denied"}', "OLLAMA_DATA_DIR"),
         (503, "<html>", "see the log of ollama. Ollama said: status 503"),
     ],
 )
