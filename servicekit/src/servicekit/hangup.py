@@ -105,8 +105,8 @@ async def until_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def ended_by_hangup(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work` as `until_hangup` does, in the caller's own task.
 
-    For short work, which a task of its own would delay, and whose clean-up awaits nothing: a
-    repeated cancellation, as MCP requests see, would cut it short.
+    For work that is mostly short, so that a task of its own would be felt, and whose clean-up
+    awaits nothing: a repeated cancellation, as MCP requests see, would cut it short.
 
     Raises
     ------

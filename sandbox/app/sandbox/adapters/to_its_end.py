@@ -4,19 +4,17 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from servicekit.hangup import ended
+
 T = TypeVar("T")
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` to its end, also when this call is cancelled, however often."""
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+    try:
+        await ended(task)
+    except asyncio.CancelledError:
         task.exception()  # seen, so that nobody warns of it
-        raise cancelled
+        raise
     return task.result()
